@@ -1,0 +1,1 @@
+"""evalpipe: production traces become evaluators that gate the next deployment."""

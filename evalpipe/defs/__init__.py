@@ -1,0 +1,1 @@
+"""Dagster: thin shells over the rooms. Only this room imports dagster."""

@@ -1,0 +1,1 @@
+"""The asset graph, in four groups: observe, annotate, generate, iterate."""

@@ -1,0 +1,1 @@
+"""A simulated application and a scripted reviewer, for the demo only."""

@@ -1,0 +1,38 @@
+"""Every error evalpipe raises on purpose, as one tree. A message says which thing, what is wrong and what to do next.
+
+Anything outside this tree that reaches the command line is a bug in evalpipe, not in its input.
+"""
+
+
+class EvalpipeError(Exception):
+    """The root. `exit_code` is what the command line returns: 2 is bad input or "could not decide"."""
+
+    exit_code: int = 2
+
+
+class InputError(EvalpipeError):
+    """Something a person or a client handed in cannot be used: a file, a row, an option."""
+
+
+class SettingsError(InputError):
+    """A setting or an EVALPIPE_* variable has a value that it cannot have."""
+
+
+class StateError(EvalpipeError):
+    """The request is sound but not in this state: an unknown issue, a release never seen, an empty home."""
+
+
+class NotEnoughEvidenceError(EvalpipeError):
+    """There are too few annotations to say anything honest; the message says how many more are needed."""
+
+
+class ArtifactError(InputError):
+    """An evaluator artifact does not satisfy its schema or its own hash; it is never run."""
+
+
+class EvaluatorFaultError(EvalpipeError):
+    """An evaluator could not tell. It becomes the verdict `fault`, never a pass or a fail."""
+
+
+class LakeConflictError(EvalpipeError):
+    """Another writer changed a table between read and commit more often than the bounded retries allow."""

@@ -1,0 +1,1 @@
+"""Evaluators as data, and how each kind judges."""

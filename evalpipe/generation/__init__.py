@@ -1,0 +1,1 @@
+"""From labelled examples to an evaluator that agrees with people."""

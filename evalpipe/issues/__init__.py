@@ -1,0 +1,1 @@
+"""Failure modes as issues with a lifecycle."""

@@ -1,0 +1,1 @@
+"""The Delta tables on disk or in an object store. Only this room imports deltalake."""

@@ -1,0 +1,186 @@
+"""The Delta tables: read, append, replace, upsert. The only Delta writer; compaction is in maintenance.py.
+
+Every write may say what it was made from, as an integer fingerprint of its inputs. It is kept as a Delta
+application transaction in the very commit that writes the data, so a table and the record of its inputs
+cannot disagree; `made_from` reads it back, and staleness needs no second ledger.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from evalpipe.errors import LakeConflictError
+from evalpipe.tables import Table
+
+_WRITER = WriterProperties(compression="ZSTD", compression_level=1)  # level 3 costs a third more CPU for 12 % size
+_CONFIGURATION = {"delta.checkpointInterval": "10"}  # replaying 100 commits costs three times a checkpoint
+_MAX_ATTEMPTS = 8  # pools keep two runs off one table, so a conflict is a person or a second machine: short and rare
+_WHOLE = "all"  # scope of a table that is made as a whole
+
+
+class Lake:
+    """All tables under one folder or object-store prefix."""
+
+    def __init__(self, uri: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
+        self.uri = str(uri).rstrip("/")
+        self.storage_options = dict(storage_options) if storage_options else None
+
+    def table_uri(self, table: Table) -> str:
+        """Where the table lives."""
+        return f"{self.uri}/{table.name}"
+
+    def version(self, table: Table) -> int | None:
+        """The Delta version of the table now; None before its first write."""
+        handle = self._open(table)
+        return None if handle is None else handle.version()
+
+    def made_from(self, table: Table, scopes: Sequence[str] = (_WHOLE,)) -> dict[str, int | None]:
+        """For each scope (a partition, or 'all'), the fingerprint of the inputs it was last made from."""
+        handle = self._open(table)
+        if handle is None:
+            return dict.fromkeys(scopes)
+        return {scope: handle.transaction_version(f"{table.name}/{scope}") for scope in scopes}
+
+    def scan(self, table: Table) -> pl.LazyFrame:
+        """The table, lazily, with predicate and projection pushdown; an empty frame before its first write."""
+        handle = self._open(table)
+        if handle is None:
+            return table.empty().lazy()
+        frame = pl.scan_delta(handle)
+        present = set(frame.collect_schema().names())
+        return frame.select(
+            pl.col(c.name).cast(c.dtype) if c.name in present else pl.lit(None, c.dtype).alias(c.name)
+            for c in table.columns
+        )
+
+    def read(self, table: Table, *predicates: pl.Expr) -> pl.DataFrame:
+        """The rows that satisfy all predicates, in memory."""
+        frame = self.scan(table)
+        return (frame.filter(*predicates) if predicates else frame).collect()
+
+    def append_new(self, table: Table, frame: pl.DataFrame, *, scope: str = _WHOLE, made_from: int | None = None) -> int:
+        """Append the rows whose key is not in the table yet (first one wins); returns how many were new.
+
+        Reads only the key columns of the partitions that `frame` touches. A concurrent writer is noticed and
+        the write repeated on what it left. Raises LakeConflictError when that does not end.
+        """
+        rows = table.conform(frame).unique(table.key, keep="first", maintain_order=True)
+
+        def attempt(handle: DeltaTable | None) -> int:
+            new = rows
+            if handle is not None and rows.height:
+                new = rows.join(self._keys(table, handle, rows), on=list(table.key), how="anti")
+            if new.height or made_from is not None:
+                self._write(table, handle, new, mode="append", scope=scope, made_from=made_from)
+            return new.height
+
+        return self._retrying(table, attempt)
+
+    def replace(
+        self, table: Table, frame: pl.DataFrame, *, partition: Any = None, made_from: int | None = None
+    ) -> int:
+        """Make one partition (or, without `partition`, the whole table) exactly `frame`; returns its height.
+
+        With a partition every row of `frame` must lie in it.
+        """
+        rows = table.conform(frame)
+
+        def attempt(handle: DeltaTable | None) -> int:
+            predicate = None if partition is None or handle is None else f"{table.partition} = '{partition}'"
+            scope = _WHOLE if partition is None else str(partition)
+            self._write(table, handle, rows, mode="overwrite", scope=scope, made_from=made_from, predicate=predicate)
+            return rows.height
+
+        return self._retrying(table, attempt)
+
+    def upsert(self, table: Table, frame: pl.DataFrame, *, scope: str = _WHOLE, made_from: int | None = None) -> int:
+        """Write rows by key, the new ones replacing the old; for small unpartitioned tables. Returns the height."""
+        rows = table.conform(frame).unique(table.key, keep="last", maintain_order=True)
+
+        def attempt(handle: DeltaTable | None) -> int:
+            if handle is None:
+                self._write(table, None, rows, mode="append", scope=scope, made_from=made_from)
+                return rows.height
+            match = " AND ".join(f"t.{name} = s.{name}" for name in table.key)
+            (
+                handle.merge(
+                    rows,
+                    predicate=match,
+                    source_alias="s",
+                    target_alias="t",
+                    commit_properties=self._commit(table, handle, scope, made_from),
+                    writer_properties=_WRITER,
+                )
+                .when_matched_update_all()
+                .when_not_matched_insert_all()
+                .execute()
+            )
+            return rows.height
+
+        return self._retrying(table, attempt)
+
+    def _open(self, table: Table) -> DeltaTable | None:
+        try:
+            return DeltaTable(self.table_uri(table), storage_options=self.storage_options)
+        except TableNotFoundError:
+            return None
+
+    def _keys(self, table: Table, handle: DeltaTable, rows: pl.DataFrame) -> pl.DataFrame:
+        keys = pl.scan_delta(handle)
+        if table.partition is not None:
+            keys = keys.filter(pl.col(table.partition).is_in(rows[table.partition].unique().to_list()))
+        return keys.select(table.key).collect()
+
+    def _write(
+        self,
+        table: Table,
+        handle: DeltaTable | None,
+        rows: pl.DataFrame,
+        *,
+        mode: Any,
+        scope: str,
+        made_from: int | None,
+        predicate: str | None = None,
+    ) -> None:
+        write_deltalake(
+            handle if handle is not None else self.table_uri(table),
+            rows,
+            mode=mode,
+            predicate=predicate,
+            partition_by=table.partition,
+            description=table.meaning,
+            configuration=_CONFIGURATION if handle is None else None,
+            storage_options=self.storage_options,
+            writer_properties=_WRITER,
+            commit_properties=self._commit(table, handle, scope, made_from),
+        )
+
+    def _commit(self, table: Table, handle: DeltaTable | None, scope: str, made_from: int | None) -> CommitProperties:
+        # The writer transaction makes an append optimistic: two writers that read the same keys cannot both commit.
+        writer = f"{table.name}/writer"
+        sequence = (handle.transaction_version(writer) or 0) + 1 if handle is not None else 1
+        transactions = [Transaction(writer, sequence)]
+        if made_from is not None:
+            transactions.append(Transaction(f"{table.name}/{scope}", made_from))
+        return CommitProperties(app_transactions=transactions)
+
+    def _retrying(self, table: Table, attempt: Any) -> int:
+        try:
+            for turn in Retrying(
+                retry=retry_if_exception_type(CommitFailedError),
+                stop=stop_after_attempt(_MAX_ATTEMPTS),
+                wait=wait_random_exponential(multiplier=0.05, max=2),
+            ):
+                with turn:
+                    return attempt(self._open(table))
+        except RetryError as error:
+            raise LakeConflictError(
+                f"table {table.name}: another writer got in first {_MAX_ATTEMPTS} times. "
+                "Stop the other run (see the Dagster UI, Runs) and start this one again."
+            ) from error
+        raise AssertionError("Retrying either returns or raises")

@@ -1,0 +1,1 @@
+"""Pure statistics: confusion, intervals, coverage. No input or output."""

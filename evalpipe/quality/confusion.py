@@ -1,0 +1,58 @@
+"""Agreement of verdicts with labels: the confusion matrix and what follows from it. Positive is always *failure present*."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bools = NDArray[np.bool_]
+
+
+class Confusion(NamedTuple):
+    """Counts of examples; a fault is in none of them."""
+
+    tp: int
+    fp: int
+    tn: int
+    fn: int
+
+    @property
+    def n(self) -> int:
+        """All examples counted."""
+        return self.tp + self.fp + self.tn + self.fn
+
+    @property
+    def n_positives(self) -> int:
+        """Examples that show the failure."""
+        return self.tp + self.fn
+
+
+def confusion(is_failure: Bools, is_flagged: Bools) -> Confusion:
+    """Count two boolean arrays of one length: the label, and whether the evaluator said fail."""
+    return Confusion(
+        tp=int(np.sum(is_failure & is_flagged)),
+        fp=int(np.sum(~is_failure & is_flagged)),
+        tn=int(np.sum(~is_failure & ~is_flagged)),
+        fn=int(np.sum(is_failure & ~is_flagged)),
+    )
+
+
+def mcc(counts: Confusion) -> float | None:
+    """Matthews correlation of verdicts with labels, in [-1, 1]. None when a margin is empty: undefined is not zero.
+
+    Source: Matthews (1975); equals sklearn.metrics.matthews_corrcoef where defined.
+    """
+    tp, fp, tn, fn = counts
+    margins = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    return None if margins == 0 else (tp * tn - fp * fn) / math.sqrt(margins)
+
+
+def true_positive_rate(counts: Confusion) -> float | None:
+    """Share of the failures that were flagged; None without failures."""
+    return None if counts.tp + counts.fn == 0 else counts.tp / (counts.tp + counts.fn)
+
+
+def true_negative_rate(counts: Confusion) -> float | None:
+    """Share of the other examples that were not flagged; None without them."""
+    return None if counts.tn + counts.fp == 0 else counts.tn / (counts.tn + counts.fp)

@@ -1,0 +1,83 @@
+"""Intervals: of a share (Wilson) and of a Matthews correlation (sessions resampled, and Jeffreys draws)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalpipe.quality.confusion import Bools, confusion
+
+_N_DRAWS = 2_000  # the 5 % quantile then moves by about 0.01 between seeds
+
+
+class Interval(NamedTuple):
+    """A lower and an upper bound."""
+
+    lower: float
+    upper: float
+
+
+def wilson(n_successes: int, n: int, confidence: float) -> Interval | None:
+    """Interval of a share in [0, 1]; None of nothing. Source: Wilson (1927), by scipy.stats.binomtest."""
+    if n == 0:
+        return None
+    from scipy.stats import binomtest
+
+    bounds = binomtest(n_successes, n).proportion_ci(confidence_level=confidence, method="wilson")
+    return Interval(float(bounds.low), float(bounds.high))
+
+
+def mcc_interval(
+    is_failure: Bools, is_flagged: Bools, groups: Sequence[str], *, confidence: float, seed: int
+) -> Interval | None:
+    """Interval of the Matthews correlation, the wider of two ways at each end; None where the MCC is undefined.
+
+    Resampling whole groups (sessions) respects that traces of one session are alike, but collapses to [1, 1]
+    on a perfect figure. Draws of the two error rates from their Jeffreys posteriors, at the observed
+    prevalence, do not. Measured: the lower bound lies under the truth in 85 to 97 % of runs at a nominal 95 %;
+    the upper bound is not to be relied on, because held-out predictions are pessimistic.
+    """
+    counts = confusion(is_failure, is_flagged)
+    if counts.n_positives == 0 or counts.n_positives == counts.n:
+        return None
+    generator = np.random.default_rng(seed)
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    draws = [_group_draws(is_failure, is_flagged, groups, generator), _jeffreys_draws(counts, generator)]
+    defined = [d[~np.isnan(d)] for d in draws]
+    bounds = np.array([np.quantile(d, tails) for d in defined if d.size])
+    return Interval(float(bounds[:, 0].min()), float(bounds[:, 1].max()))
+
+
+def _group_draws(
+    is_failure: Bools, is_flagged: Bools, groups: Sequence[str], generator: np.random.Generator
+) -> NDArray[np.float64]:
+    _, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    n_groups = int(index.max()) + 1
+    cell = np.stack(
+        [is_failure & is_flagged, ~is_failure & is_flagged, ~is_failure & ~is_flagged, is_failure & ~is_flagged], axis=1
+    )
+    per_group = np.zeros((n_groups, 4))
+    np.add.at(per_group, index, cell.astype(np.float64))
+    times_drawn = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=_N_DRAWS)
+    return _mcc_of(times_drawn @ per_group)
+
+
+def _jeffreys_draws(counts: tuple[int, int, int, int], generator: np.random.Generator) -> NDArray[np.float64]:
+    tp, fp, tn, fn = counts
+    tpr = generator.beta(tp + 0.5, fn + 0.5, size=_N_DRAWS)
+    tnr = generator.beta(tn + 0.5, fp + 0.5, size=_N_DRAWS)
+    n_positives, n_negatives = tp + fn, tn + fp
+    return _mcc_of(
+        np.stack(
+            [tpr * n_positives, (1 - tnr) * n_negatives, tnr * n_negatives, (1 - tpr) * n_positives],
+            axis=1,
+        )
+    )
+
+
+def _mcc_of(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    tp, fp, tn, fn = cells.T
+    margins = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(margins > 0, (tp * tn - fp * fn) / np.sqrt(margins), np.nan)

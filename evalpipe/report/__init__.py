@@ -1,0 +1,1 @@
+"""What people look at: coverage, figures, pages."""

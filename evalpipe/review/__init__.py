@@ -1,0 +1,1 @@
+"""The queue that people read and the annotations they give back."""

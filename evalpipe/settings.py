@@ -1,0 +1,150 @@
+"""Every tunable, with its unit and its reason; one frozen object per stage. The EVALPIPE_* environment is read here only.
+
+A variable is EVALPIPE_<STAGE>__<NAME>, for example EVALPIPE_GATE__PASS_RATE=0.9. The shorthands that people set
+often have names of their own: EVALPIPE_HOME, EVALPIPE_JUDGE_MODEL, EVALPIPE_REFLECTION_MODEL.
+"""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from evalpipe.errors import SettingsError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Stage(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ObserveSettings(_Stage):
+    """Landing, spans, traces and sessions."""
+
+    first_day: date = date(2024, 1, 1)  # Dagster's first day partition; older spans are refused, with this name
+    max_future_s: Count = 86_400  # a clock may be wrong by a time zone, not by more
+    max_payload_bytes: Count = 64 * 1024 * 1024  # OTLP's recommended limit, after decompression
+    segment_bytes: Count = 64 * 1024 * 1024  # one landing segment: decoded whole, so it bounds memory
+    window_days: Count = 1  # how far a trace may reach into the days beside its own
+
+
+class SignalSettings(_Stage):
+    """The five signals and the anomaly score."""
+
+    history_days: Count = 28  # what is usual is learned from these past days: four whole weeks
+    min_history_traces: Count = 50  # below this a service's own day joins its history
+    flag_score: Share = 0.8  # a signal at or above this puts the trace into the queue's pool
+    max_reasons: Count = 3  # a reviewer reads the strongest, not all
+
+
+class ReviewSettings(_Stage):
+    """The review queue and what an annotation counts."""
+
+    capacity: Count = 100  # traces a reviewer reads in two hours a week
+    default_reviewer: str = "reviewer"
+    control_share: Share = 0.1  # random traces: the only unbiased view of all traffic
+    max_pattern_share: Share = 0.25  # one pattern must not fill the queue with its copies
+    partial_weight: Share = 0.5  # a partial failure is half the evidence of a whole one
+    seed: int = 20_261_123
+
+
+class IssueSettings(_Stage):
+    """When a failure mode becomes an issue that is worked on."""
+
+    promote_after: Count = 3  # annotated failures before a candidate issue is active
+
+
+class GenerationSettings(_Stage):
+    """From labels to an evaluator. Figures: docs/decisions/generation.md."""
+
+    min_positives: Count = 10  # ten annotated failures must suffice, fewer say nothing
+    min_negatives: Count = 10
+    min_new_labels: Count = 5  # fewer new failures than this do not pay for a regeneration
+    n_folds: int = Field(default=10, ge=2)
+    n_repeats: int = Field(default=1, ge=1)
+    iterations: Count = 50  # gepa iterations for a rule; more did not help
+    patience: Count = 10  # iterations without an accepted candidate
+    learned_margin: Share = 0.05  # a learned evaluator must beat the rule by this: rules explain themselves
+    replace_probability: Share = 0.8  # paired probability of being better that a challenger must reach
+    max_features: Count = 4_000  # of the learned evaluator, by naive-Bayes weight
+    confidence: Share = 0.9  # of every interval of an MCC
+    seed: int = 7
+
+
+class QualitySettings(_Stage):
+    """When an evaluator is trusted. The same figures decide its status and its role in the gate."""
+
+    monitor_mcc: float = Field(default=0.4, ge=-1, le=1)
+    block_mcc: float = Field(default=0.6, ge=-1, le=1)
+    block_lower: float = Field(default=0.4, ge=-1, le=1)  # a lucky point estimate must not block a release
+    block_min_positives: Count = 10
+    confidence: Share = 0.9
+
+
+class MonitorSettings(_Stage):
+    """Verdicts on production traffic, coverage and pruning."""
+
+    window_days: Count = 28  # a new evaluator version judges this much of the past
+    stale_after_days: Count = 90  # an evaluator without a failure or a label for so long is pruned
+
+
+class GateSettings(_Stage):
+    """May this release ship?"""
+
+    pass_rate: Share = 0.80  # an evaluator passes when this share of its cases passes
+    min_cases: Count = 1  # fewer cases than this abstain
+    max_fault_share: Share = 0.2  # more faults than this and the evaluator abstains
+    on_abstain: str = Field(default="block", pattern="^(block|warn)$")
+    confidence: Share = 0.95  # of the interval of a pass rate
+
+
+class LlmSettings(_Stage):
+    """Any LiteLLM model; without one, rules and learned evaluators do all the work."""
+
+    judge_model: str | None = None
+    reflection_model: str | None = None
+    api_base: str | None = None
+    timeout_s: float = Field(default=60.0, gt=0)
+    max_retries: Count = 3
+    max_prompt_chars: Count = 24_000  # about 8,000 tokens at three characters a token
+
+
+class Settings(BaseSettings):
+    """All stages. Build it with `load_settings`; give tests their own."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EVALPIPE_", env_nested_delimiter="__", frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    home: Path = Path("data")
+    judge_model: str | None = None
+    reflection_model: str | None = None
+    observe: ObserveSettings = ObserveSettings()
+    signals: SignalSettings = SignalSettings()
+    review: ReviewSettings = ReviewSettings()
+    issues: IssueSettings = IssueSettings()
+    generation: GenerationSettings = GenerationSettings()
+    quality: QualitySettings = QualitySettings()
+    monitor: MonitorSettings = MonitorSettings()
+    gate: GateSettings = GateSettings()
+    llm: LlmSettings = LlmSettings()
+
+
+def load_settings(home: Path | str | None = None) -> Settings:
+    """The settings of this process: defaults, then EVALPIPE_*, then `home`. Raises SettingsError, naming the variable."""
+    try:
+        settings = Settings() if home is None else Settings(home=Path(home))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "EVALPIPE_" + "__".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(f"{name}: {first['msg']} (it is {first['input']!r}). Change or unset it.") from error
+    llm = settings.llm.model_copy(
+        update={
+            "judge_model": settings.judge_model or settings.llm.judge_model,
+            "reflection_model": settings.reflection_model or settings.llm.reflection_model,
+        }
+    )
+    return settings.model_copy(update={"llm": llm})

@@ -1,0 +1,1 @@
+"""What makes a trace worth a reviewer's time."""

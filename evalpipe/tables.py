@@ -1,0 +1,482 @@
+"""Every Delta table: its columns with dtype, unit and meaning, its key and its partition. Siblings meet here.
+
+Reading and writing are in lake/store.py. A frame enters a table through `conform`, which is the only cast there is.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from evalpipe.errors import InputError
+
+UTC = pl.Datetime("us", "UTC")
+TEXTS = pl.List(pl.String)
+MESSAGE = pl.Struct({"role": pl.String, "content": pl.String, "tool": pl.String, "is_error": pl.Boolean})
+"""One step of a transcript. role: system, user, assistant, tool_call (content = arguments), tool_result."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: what its values are and what they mean."""
+
+    name: str
+    dtype: Any  # a polars data type, class or instance
+    meaning: str
+    is_nullable: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Delta table. `key` identifies a row; `partition` (a Date or String column) bounds what one write touches."""
+
+    name: str
+    meaning: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    partition: str | None = None
+    version: int = 1
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Column names and dtypes, in order."""
+        return pl.Schema({column.name: column.dtype for column in self.columns})
+
+    @property
+    def column_names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    def empty(self) -> pl.DataFrame:
+        """A frame without rows."""
+        return pl.DataFrame(schema=self.schema)
+
+    def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """`frame` with exactly this table's columns and dtypes; missing nullable columns become null.
+
+        Raises InputError when a column is missing, cannot be cast, or is null where it must not be.
+        """
+        missing = [c.name for c in self.columns if c.name not in frame.columns]
+        required = {c.name for c in self.columns if not c.is_nullable}
+        if absent := sorted(required & set(missing)):
+            raise InputError(f"table {self.name}: the frame has no column {', '.join(absent)}")
+        try:
+            conformed = frame.with_columns(pl.lit(None).alias(name) for name in missing).select(
+                pl.col(c.name).cast(c.dtype, strict=True) for c in self.columns
+            )
+        except pl.exceptions.PolarsError as error:
+            raise InputError(f"table {self.name}: a column does not fit: {error}") from error
+        nulls = conformed.select(pl.col(sorted(required)).null_count()).row(0, named=True) if required else {}
+        if bad := [name for name, count in nulls.items() if count]:
+            raise InputError(f"table {self.name}: null in {', '.join(bad)}, which must have a value")
+        return conformed
+
+
+def _must(name: str, dtype: Any, meaning: str) -> Column:
+    return Column(name, dtype, meaning, is_nullable=False)
+
+
+_DAY = _must("day", pl.Date, "UTC date of the start")
+
+RAW_OTLP = Table(
+    "raw_otlp",
+    "The landing ledger: one row per immutable raw segment.",
+    ("segment_id",),
+    (
+        _must("segment_id", pl.String, "content hash of the segment"),
+        Column("source", pl.String, "file or client the payloads came from"),
+        _must("n_payloads", pl.Int64, "export requests in the segment"),
+        _must("n_spans", pl.Int64, "spans in them, before any is refused"),
+        _must("n_bytes", pl.Int64, "size of the segment file"),
+        _must("days", pl.List(pl.Date), "UTC dates on which its spans start"),
+        _must("landed_at", UTC, "when it became durable"),
+    ),
+)
+
+SPANS = Table(
+    "spans",
+    "One operation of the application, in one vocabulary for every dialect.",
+    ("trace_id", "span_id"),
+    (
+        _must("trace_id", pl.String, "32 lower-case hex digits"),
+        _must("span_id", pl.String, "16 lower-case hex digits"),
+        _DAY,
+        _must("start_unix_ns", pl.Int64, "start, nanoseconds since 1970 UTC"),
+        _must("end_unix_ns", pl.Int64, "end, nanoseconds since 1970 UTC"),
+        Column("parent_span_id", pl.String, "null for a root"),
+        Column("session_id", pl.String, "the conversation it belongs to"),
+        Column("user_id", pl.String, "the application's user"),
+        _must("service_name", pl.String, "resource service.name, 'unknown_service' when absent"),
+        Column("service_version", pl.String, "resource service.version: the release"),
+        Column("environment", pl.String, "deployment.environment.name"),
+        _must("name", pl.String, "span name"),
+        _must("operation", pl.String, "agent, llm, tool, retriever, embedding, chain, guardrail or other"),
+        _must("status", pl.String, "ok, error or unset"),
+        Column("status_message", pl.String, "what the application said of the status"),
+        Column("provider", pl.String, "model provider"),
+        Column("model", pl.String, "model that answered, else the one asked for"),
+        Column("input", pl.String, "input as text or JSON"),
+        Column("output", pl.String, "output as text or JSON"),
+        Column("tool_name", pl.String, "tool that was called"),
+        Column("tool_input", pl.String, "its arguments, as text or JSON"),
+        Column("tool_output", pl.String, "its result, as text or JSON"),
+        Column("is_tool_success", pl.Boolean, "whether the call worked; null when this is no tool"),
+        Column("n_input_tokens", pl.Int64, "tokens read, cached ones included; llm and embedding spans only"),
+        Column("n_output_tokens", pl.Int64, "tokens written; llm spans only"),
+        Column("cost_usd", pl.Float64, "reported cost"),
+        _must("dialect", pl.String, "convention it was read by"),
+        Column("attributes", pl.String, "every attribute that has no column of its own, JSON object"),
+        Column("events", pl.String, "span events, JSON array of {name, time_unix_ns, attributes}"),
+        Column("links", pl.String, "span links, JSON array of {trace_id, span_id, attributes}"),
+        Column("resource", pl.String, "resource and scope attributes that have no column, JSON object"),
+        _must("segment_id", pl.String, "raw segment it was decoded from"),
+        _must("ingested_at", UTC, "when its segment landed"),
+    ),
+    partition="day",
+)
+
+TRACES = Table(
+    "traces",
+    "One request to the application, as a reader sees it.",
+    ("trace_id",),
+    (
+        _must("trace_id", pl.String, "32 lower-case hex digits"),
+        _DAY,
+        Column("session_id", pl.String, "null when the application sends none"),
+        Column("user_id", pl.String, "the application's user"),
+        Column("turn_index", pl.Int32, "position in its session from 0, within the days read together"),
+        _must("service_name", pl.String, "of the root span"),
+        Column("service_version", pl.String, "release that answered"),
+        Column("environment", pl.String, "deployment environment"),
+        Column("model", pl.String, "model of the last llm span"),
+        _must("name", pl.String, "name of the root span"),
+        Column("request", pl.String, "first user message"),
+        Column("response", pl.String, "last assistant message"),
+        _must("transcript", pl.List(MESSAGE), "messages and tool calls in order"),
+        _must("n_spans", pl.Int32, "spans"),
+        _must("n_llm_calls", pl.Int32, "llm spans"),
+        _must("n_tool_calls", pl.Int32, "tool calls"),
+        _must("n_tool_errors", pl.Int32, "tool calls that failed"),
+        _must("n_user_messages", pl.Int32, "user messages in the transcript"),
+        Column("n_input_tokens", pl.Int64, "over llm and embedding spans; null when none reported"),
+        Column("n_output_tokens", pl.Int64, "over llm spans; null when none reported"),
+        Column("cost_usd", pl.Float64, "over its spans; null when none reported"),
+        _must("duration_ns", pl.Int64, "last end minus first start"),
+        _must("start_unix_ns", pl.Int64, "first start, nanoseconds since 1970 UTC"),
+        _must("end_unix_ns", pl.Int64, "last end, nanoseconds since 1970 UTC"),
+        _must("status", pl.String, "of the root span: ok, error or unset"),
+        _must("is_complete", pl.Boolean, "no defect"),
+        _must("defects", TEXTS, "missing_root, orphan_span, truncated_output, missing_session, unfinished"),
+    ),
+    partition="day",
+)
+
+SESSIONS = Table(
+    "sessions",
+    "The traces that share session.id.",
+    ("session_id",),
+    (
+        _must("session_id", pl.String, "as the application named it"),
+        _must("service_name", pl.String, "of its first trace"),
+        Column("user_id", pl.String, "of its first trace that has one"),
+        _must("trace_ids", TEXTS, "in order of start"),
+        _must("n_turns", pl.Int32, "traces"),
+        _must("n_resubmissions", pl.Int32, "turns whose request nearly repeats an earlier one"),
+        Column("n_input_tokens", pl.Int64, "sum over its traces"),
+        Column("n_output_tokens", pl.Int64, "sum over its traces"),
+        Column("cost_usd", pl.Float64, "sum over its traces"),
+        _must("start_unix_ns", pl.Int64, "first start"),
+        _must("end_unix_ns", pl.Int64, "last end"),
+        _must("first_day", pl.Date, "UTC date of the first trace"),
+        _must("last_day", pl.Date, "UTC date of the last trace"),
+    ),
+)
+
+SIGNALS = ("session_length", "token_excess", "resubmission", "tool_deviation", "hedging")
+"""The five signals, each with a value in its own unit and a score in [0, 1]."""
+
+TRACE_SIGNALS = Table(
+    "trace_signals",
+    "How unusual a trace is for its service, and why.",
+    ("trace_id",),
+    (
+        _must("trace_id", pl.String, "the trace"),
+        _DAY,
+        Column("session_id", pl.String, "its session"),
+        _must("service_name", pl.String, "its service"),
+        Column("session_length_value", pl.Float64, "turns so far in the session, user messages included"),
+        _must("session_length_score", pl.Float64, "in [0, 1]"),
+        Column("token_excess_value", pl.Float64, "log2 of tokens over what the task would predict"),
+        _must("token_excess_score", pl.Float64, "in [0, 1]"),
+        Column("resubmission_value", pl.Float64, "similarity in [0, 1] to the nearest earlier request in the session"),
+        _must("resubmission_score", pl.Float64, "in [0, 1]"),
+        Column("tool_deviation_value", pl.Float64, "mean surprise of its tool steps, bits"),
+        _must("tool_deviation_score", pl.Float64, "in [0, 1]"),
+        Column("hedging_value", pl.Float64, "hedging phrases per 100 words of the response"),
+        _must("hedging_score", pl.Float64, "in [0, 1]"),
+        _must("anomaly_score", pl.Float64, "all signals and features together, in [0, 1]"),
+        _must("flagged", TEXTS, "signals at or above the flag score"),
+        _must("reasons", TEXTS, "the strongest, in words"),
+    ),
+    partition="day",
+)
+
+CANDIDATES = Table(
+    "candidates",
+    "The review queue: which traces a reviewer should read in a cycle, in order.",
+    ("cycle", "trace_id", "reviewer"),
+    (
+        _must("cycle", pl.String, "ISO week of the traffic, such as 2026-W47"),
+        _must("trace_id", pl.String, "the trace"),
+        _must("reviewer", pl.String, "who should read it"),
+        _must("day", pl.Date, "UTC date of the trace"),
+        Column("session_id", pl.String, "its session"),
+        _must("service_name", pl.String, "its service"),
+        _must("queue", pl.String, "signal it is here for, or 'control'"),
+        _must("rank", pl.Int32, "reading order from 1"),
+        _must("priority", pl.Float64, "impact: frequency x severity x anomaly"),
+        _must("reasons", TEXTS, "why it was chosen, in words"),
+        _must("pattern_id", pl.String, "group of alike traces"),
+        _must("pattern_frequency", pl.Int32, "traces of the cycle in that group"),
+        _must("arm", pl.String, "anomaly, uncertainty or control"),
+        _must("inclusion_probability", pl.Float64, "chance with which the arm drew it, in (0, 1]"),
+        _must("status", pl.String, "queued or reviewed, when the queue was built"),
+    ),
+    partition="cycle",
+)
+
+ANNOTATIONS = Table(
+    "annotations",
+    "What people (and outcomes known to be true) say of traces; append-only.",
+    ("annotation_id",),
+    (
+        _must("annotation_id", pl.String, "content hash"),
+        _must("trace_id", pl.String, "the trace"),
+        _must("verdict", pl.String, "good, bad or partial"),
+        Column("failure_mode", pl.String, "in the expert's words; null when good"),
+        Column("correction", pl.String, "what the answer should have been"),
+        Column("comment", pl.String, "free text"),
+        _must("annotator", pl.String, "who"),
+        _must("annotated_at", UTC, "when"),
+        _must("label_source", pl.String, "human, programmatic (an outcome that is the truth) or model"),
+        Column("cycle", pl.String, "review cycle it was queued in"),
+        Column("source", pl.String, "file it came from"),
+    ),
+)
+
+LABELS = Table(
+    "labels",
+    "Annotations consolidated: does this trace show this issue?",
+    ("trace_id", "issue_id"),
+    (
+        _must("trace_id", pl.String, "the trace"),
+        _must("issue_id", pl.String, "the issue"),
+        _must("day", pl.Date, "UTC date of the trace"),
+        Column("session_id", pl.String, "its session"),
+        _must("service_name", pl.String, "its service"),
+        _must("is_failure", pl.Boolean, "the failure is present"),
+        _must("weight", pl.Float64, "evidence in (0, 1]; a partial failure counts less"),
+        _must("n_annotators", pl.Int32, "people and programs that said something of the trace"),
+        _must("is_disputed", pl.Boolean, "one claims the failure, another calls the trace good"),
+        _must("labelled_at", UTC, "latest annotation that counts"),
+        _must("sources", TEXTS, "human, programmatic"),
+    ),
+)
+
+ISSUES = Table(
+    "issues",
+    "Tracked failure modes: the state that replaying issue_events gives, with what the labels say.",
+    ("issue_id",),
+    (
+        _must("issue_id", pl.String, "hash of the failure mode it was born from"),
+        _must("name", pl.String, "failure mode in the expert's words, or what it was renamed to"),
+        _must("state", pl.String, "candidate, active, resolved, ignored or merged"),
+        _must("flags", TEXTS, "new, escalating, regressed"),
+        Column("merged_into", pl.String, "issue that took it over"),
+        _must("services", TEXTS, "services it was seen in"),
+        _must("n_failures", pl.Int64, "annotated traces that show it"),
+        _must("first_seen_at", UTC, "first annotation"),
+        _must("last_seen_at", UTC, "last annotation"),
+        _must("updated_at", UTC, "time of its last event"),
+    ),
+)
+
+ISSUE_EVENTS = Table(
+    "issue_events",
+    "Everything that ever happened to an issue; append-only.",
+    ("event_id",),
+    (
+        _must("event_id", pl.String, "content hash"),
+        _must("issue_id", pl.String, "the issue"),
+        _must("kind", pl.String, "sighted, promoted, renamed, merged, resolved, reopened, ignored, unignored"),
+        _must("at", UTC, "when"),
+        _must("author", pl.String, "'pipeline' or a person"),
+        _must("evidence", pl.String, "JSON: what the event rests on"),
+    ),
+)
+
+EVALUATORS = Table(
+    "evaluators",
+    "Every version of every generated check; its artifact is data.",
+    ("evaluator_id", "version"),
+    (
+        _must("evaluator_id", pl.String, "one per issue"),
+        _must("version", pl.Int32, "from 1"),
+        _must("issue_id", pl.String, "the issue it checks"),
+        _must("failure_mode", pl.String, "name of the issue when it was made"),
+        _must("kind", pl.String, "rule, learned or judge"),
+        _must("status", pl.String, "candidate, active, monitoring or retired"),
+        _must("artifact", pl.String, "the whole artifact, canonical JSON"),
+        _must("artifact_sha256", pl.String, "of that JSON"),
+        _must("n_positives", pl.Int64, "failures it was made from"),
+        _must("n_negatives", pl.Int64, "other annotated traces it was made from"),
+        _must("labels_fingerprint", pl.Int64, "of the labels it was made from"),
+        _must("created_at", UTC, "when"),
+        _must("reason", pl.String, "why this kind, and why it replaced what was there"),
+    ),
+)
+
+VERDICTS = Table(
+    "verdicts",
+    "What an evaluator said of a production trace.",
+    ("evaluator_id", "version", "trace_id"),
+    (
+        _must("evaluator_id", pl.String, "the evaluator"),
+        _must("version", pl.Int32, "its version"),
+        _must("trace_id", pl.String, "the trace"),
+        _DAY,
+        _must("issue_id", pl.String, "the issue it checks"),
+        _must("outcome", pl.String, "pass, fail or fault"),
+        Column("score", pl.Float64, "in [0, 1], higher is more surely a failure; null for a fault"),
+        Column("explanation", pl.String, "what fired, where; or what went wrong"),
+        _must("inclusion_probability", pl.Float64, "chance with which the trace was judged"),
+        Column("cost_usd", pl.Float64, "of the model calls"),
+    ),
+    partition="day",
+)
+
+EVALUATOR_QUALITY = Table(
+    "evaluator_quality",
+    "Agreement with people, one row per measurement, for ever.",
+    ("evaluator_id", "version", "split", "labels_fingerprint"),
+    (
+        _must("evaluator_id", pl.String, "the evaluator"),
+        _must("version", pl.Int32, "its version"),
+        _must("issue_id", pl.String, "the issue it checks"),
+        _must("kind", pl.String, "rule, learned or judge"),
+        _must("measured_at", UTC, "when"),
+        _must("split", pl.String, "held_out (unseen by generation), prospective (labelled later) or in_sample"),
+        _must("tp", pl.Int64, "failure present, verdict fail"),
+        _must("fp", pl.Int64, "failure absent, verdict fail"),
+        _must("tn", pl.Int64, "failure absent, verdict pass"),
+        _must("fn", pl.Int64, "failure present, verdict pass"),
+        _must("n_faults", pl.Int64, "verdicts that could not be given; in none of the four"),
+        Column("mcc", pl.Float64, "Matthews correlation in [-1, 1]; null when undefined"),
+        Column("mcc_lower", pl.Float64, "lower bound of its interval"),
+        Column("mcc_upper", pl.Float64, "upper bound of its interval"),
+        _must("confidence", pl.Float64, "of the interval"),
+        _must("n_sessions", pl.Int64, "groups the examples fall into"),
+        _must("labels_fingerprint", pl.Int64, "of the labels it was measured on"),
+    ),
+)
+
+COVERAGE = Table(
+    "coverage",
+    "Which active issues have an evaluator that can be trusted.",
+    ("measured_at", "issue_id"),
+    (
+        _must("measured_at", UTC, "when"),
+        _must("issue_id", pl.String, "the issue"),
+        _must("name", pl.String, "its name then"),
+        _must("is_covered", pl.Boolean, "an evaluator of at least monitoring quality checks it"),
+        Column("evaluator_id", pl.String, "that evaluator"),
+        Column("version", pl.Int32, "its version"),
+        Column("status", pl.String, "active, monitoring or candidate"),
+        Column("mcc", pl.Float64, "held-out MCC"),
+        Column("mcc_lower", pl.Float64, "lower bound of its interval"),
+        _must("n_occurrences", pl.Int64, "annotated failures"),
+        _must("occurrence_share", pl.Float64, "of all annotated failures of active issues"),
+        Column("traffic_share", pl.Float64, "share of judged traces that its evaluator fails; null when uncovered"),
+    ),
+)
+
+GATE_RUNS = Table(
+    "gate_runs",
+    "One decision: may this release ship?",
+    ("gate_id",),
+    (
+        _must("gate_id", pl.String, "content hash of cases, suite and policy"),
+        _must("decided_at", UTC, "when"),
+        _must("decision", pl.String, "pass, block or abstain"),
+        _must("reasons", TEXTS, "all of them"),
+        Column("release", pl.String, "service version judged"),
+        _must("source", pl.String, "cases or release"),
+        _must("n_cases", pl.Int64, "cases judged"),
+        _must("n_evaluators", pl.Int64, "evaluators that ran"),
+        Column("suite_pass_rate", pl.Float64, "share of the evaluators that ran which passed; null when none ran"),
+    ),
+)
+
+GATE_RESULTS = Table(
+    "gate_results",
+    "What each evaluator said in a gate run.",
+    ("gate_id", "evaluator_id"),
+    (
+        _must("gate_id", pl.String, "the run"),
+        _must("evaluator_id", pl.String, "the evaluator"),
+        _must("version", pl.Int32, "its version"),
+        _must("issue_id", pl.String, "the issue a failure belongs to"),
+        _must("failure_mode", pl.String, "its name"),
+        _must("kind", pl.String, "rule, learned or judge"),
+        _must("role", pl.String, "blocking, monitoring or skipped"),
+        _must("outcome", pl.String, "passed, failed, abstained or skipped"),
+        _must("n_pass", pl.Int64, "cases that passed"),
+        _must("n_fail", pl.Int64, "cases that failed"),
+        _must("n_fault", pl.Int64, "cases it could not judge"),
+        Column("pass_rate", pl.Float64, "n_pass over passes and fails; null when there are none"),
+        Column("pass_rate_lower", pl.Float64, "Wilson lower bound"),
+        Column("pass_rate_upper", pl.Float64, "Wilson upper bound"),
+        Column("mcc", pl.Float64, "held-out MCC"),
+        Column("mcc_lower", pl.Float64, "its lower bound"),
+        Column("link", pl.String, "new regression, known open or returned after resolution"),
+        _must("failing_case_ids", TEXTS, "at most the first 50"),
+        _must("reason", pl.String, "the outcome in words"),
+    ),
+)
+
+REJECTIONS = Table(
+    "rejections",
+    "What was refused, where it came from and why. Nothing is dropped silently.",
+    ("rejection_id",),
+    (
+        _must("rejection_id", pl.String, "content hash"),
+        _must("kind", pl.String, "file, payload, span or annotation"),
+        _must("source", pl.String, "file, client or segment"),
+        Column("location", pl.String, "line, payload or span number in the source"),
+        _must("reason", pl.String, "what is wrong and what next"),
+        Column("content", pl.String, "the refused thing, text or base64"),
+        _must("rejected_at", UTC, "when"),
+    ),
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        RAW_OTLP,
+        SPANS,
+        TRACES,
+        SESSIONS,
+        TRACE_SIGNALS,
+        CANDIDATES,
+        ANNOTATIONS,
+        LABELS,
+        ISSUES,
+        ISSUE_EVENTS,
+        EVALUATORS,
+        VERDICTS,
+        EVALUATOR_QUALITY,
+        COVERAGE,
+        GATE_RUNS,
+        GATE_RESULTS,
+        REJECTIONS,
+    )
+}
