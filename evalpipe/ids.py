@@ -19,7 +19,7 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no white space: equal values give equal bytes. Raises TypeError on what JSON has not."""
+    """JSON with sorted keys and no white space: equal values, equal bytes. Raises TypeError on what JSON has not."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

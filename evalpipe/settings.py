@@ -1,4 +1,4 @@
-"""Every tunable, with its unit and its reason; one frozen object per stage. The EVALPIPE_* environment is read here only.
+"""Every tunable, with its unit and its reason; one frozen object per stage. The environment is read here only.
 
 A variable is EVALPIPE_<STAGE>__<NAME>, for example EVALPIPE_GATE__PASS_RATE=0.9. The shorthands that people set
 often have names of their own: EVALPIPE_HOME, EVALPIPE_JUDGE_MODEL, EVALPIPE_REFLECTION_MODEL.
@@ -29,6 +29,7 @@ class ObserveSettings(_Stage):
     max_payload_bytes: Count = 64 * 1024 * 1024  # OTLP's recommended limit, after decompression
     segment_bytes: Count = 64 * 1024 * 1024  # one landing segment: decoded whole, so it bounds memory
     window_days: Count = 1  # how far a trace may reach into the days beside its own
+    session_days: Count = 7  # how long a conversation may pause and still be one session
 
 
 class SignalSettings(_Stage):
@@ -120,6 +121,7 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path("data")
+    lake_uri: str | None = None  # the Delta tables elsewhere than under home: a path, or s3://bucket/prefix
     judge_model: str | None = None
     reflection_model: str | None = None
     observe: ObserveSettings = ObserveSettings()
@@ -134,7 +136,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(home: Path | str | None = None) -> Settings:
-    """The settings of this process: defaults, then EVALPIPE_*, then `home`. Raises SettingsError, naming the variable."""
+    """The settings of this process: defaults, EVALPIPE_*, then `home`. Raises SettingsError, naming the variable."""
     try:
         settings = Settings() if home is None else Settings(home=Path(home))
     except ValidationError as error:

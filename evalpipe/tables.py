@@ -101,7 +101,8 @@ SPANS = Table(
         _must("span_id", pl.String, "16 lower-case hex digits"),
         _DAY,
         _must("start_unix_ns", pl.Int64, "start, nanoseconds since 1970 UTC"),
-        _must("end_unix_ns", pl.Int64, "end, nanoseconds since 1970 UTC"),
+        _must("end_unix_ns", pl.Int64, "end, nanoseconds since 1970 UTC; the start of an unfinished span"),
+        Column("is_finished", pl.Boolean, "whether an end was reported"),
         Column("parent_span_id", pl.String, "null for a root"),
         Column("session_id", pl.String, "the conversation it belongs to"),
         Column("user_id", pl.String, "the application's user"),
@@ -116,9 +117,12 @@ SPANS = Table(
         Column("model", pl.String, "model that answered, else the one asked for"),
         Column("input", pl.String, "input as text or JSON"),
         Column("output", pl.String, "output as text or JSON"),
+        Column("instructions", pl.String, "system instructions sent apart from the input, as text or JSON"),
+        Column("finish_reason", pl.String, "why the model stopped; several are joined by commas"),
         Column("tool_name", pl.String, "tool that was called"),
         Column("tool_input", pl.String, "its arguments, as text or JSON"),
         Column("tool_output", pl.String, "its result, as text or JSON"),
+        Column("tool_call_id", pl.String, "what the model called this call"),
         Column("is_tool_success", pl.Boolean, "whether the call worked; null when this is no tool"),
         Column("n_input_tokens", pl.Int64, "tokens read, cached ones included; llm and embedding spans only"),
         Column("n_output_tokens", pl.Int64, "tokens written; llm spans only"),
@@ -262,6 +266,9 @@ ANNOTATIONS = Table(
         Column("source", pl.String, "file it came from"),
     ),
 )
+
+TRUTH_SOURCES = ("human", "programmatic")
+"""The label sources that count as truth; what a model says never does."""
 
 LABELS = Table(
     "labels",

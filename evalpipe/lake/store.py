@@ -18,6 +18,7 @@ from evalpipe.errors import LakeConflictError
 from evalpipe.tables import Table
 
 _WRITER = WriterProperties(compression="ZSTD", compression_level=1)  # level 3 costs a third more CPU for 12 % size
+COMPACTED = WriterProperties(compression="ZSTD", compression_level=3)  # written once, read often
 _CONFIGURATION = {"delta.checkpointInterval": "10"}  # replaying 100 commits costs three times a checkpoint
 _MAX_ATTEMPTS = 8  # pools keep two runs off one table, so a conflict is a person or a second machine: short and rare
 _WHOLE = "all"  # scope of a table that is made as a whole
@@ -63,7 +64,9 @@ class Lake:
         frame = self.scan(table)
         return (frame.filter(*predicates) if predicates else frame).collect()
 
-    def append_new(self, table: Table, frame: pl.DataFrame, *, scope: str = _WHOLE, made_from: int | None = None) -> int:
+    def append_new(
+        self, table: Table, frame: pl.DataFrame, *, scope: str = _WHOLE, made_from: int | None = None
+    ) -> int:
         """Append the rows whose key is not in the table yet (first one wins); returns how many were new.
 
         Reads only the key columns of the partitions that `frame` touches. A concurrent writer is noticed and
@@ -81,9 +84,7 @@ class Lake:
 
         return self._retrying(table, attempt)
 
-    def replace(
-        self, table: Table, frame: pl.DataFrame, *, partition: Any = None, made_from: int | None = None
-    ) -> int:
+    def replace(self, table: Table, frame: pl.DataFrame, *, partition: Any = None, made_from: int | None = None) -> int:
         """Make one partition (or, without `partition`, the whole table) exactly `frame`; returns its height.
 
         With a partition every row of `frame` must lie in it.

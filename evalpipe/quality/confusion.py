@@ -1,4 +1,4 @@
-"""Agreement of verdicts with labels: the confusion matrix and what follows from it. Positive is always *failure present*."""
+"""Agreement of verdicts with labels: the confusion matrix and what follows. Positive is always *failure present*."""
 
 import math
 from typing import NamedTuple

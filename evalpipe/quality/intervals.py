@@ -1,12 +1,14 @@
 """Intervals: of a share (Wilson) and of a Matthews correlation (sessions resampled, and Jeffreys draws)."""
 
+import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evalpipe.quality.confusion import Bools, confusion
+from evalpipe.quality.confusion import Bools, confusion, mcc
 
 _N_DRAWS = 2_000  # the 5 % quantile then moves by about 0.01 between seeds
 
@@ -19,13 +21,20 @@ class Interval(NamedTuple):
 
 
 def wilson(n_successes: int, n: int, confidence: float) -> Interval | None:
-    """Interval of a share in [0, 1]; None of nothing. Source: Wilson (1927), by scipy.stats.binomtest."""
+    """Interval of a share in [0, 1]; None of nothing.
+
+    Source: Wilson (1927); equals scipy.stats.binomtest(...).proportion_ci(method="wilson"), without the second that
+    importing scipy costs a gate.
+    """
     if n == 0:
         return None
-    from scipy.stats import binomtest
-
-    bounds = binomtest(n_successes, n).proportion_ci(confidence_level=confidence, method="wilson")
-    return Interval(float(bounds.low), float(bounds.high))
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, spread = n_successes / n, z * z / n
+    centre = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
+    lower = 0.0 if n_successes == 0 else max(0.0, centre - half)
+    upper = 1.0 if n_successes == n else min(1.0, centre + half)
+    return Interval(lower, upper)
 
 
 def mcc_interval(
@@ -39,7 +48,7 @@ def mcc_interval(
     the upper bound is not to be relied on, because held-out predictions are pessimistic.
     """
     counts = confusion(is_failure, is_flagged)
-    if counts.n_positives == 0 or counts.n_positives == counts.n:
+    if mcc(counts) is None:
         return None
     generator = np.random.default_rng(seed)
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]

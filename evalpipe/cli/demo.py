@@ -1,0 +1,84 @@
+"""The demo from the command line."""
+
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from evalpipe.cli.show import err, home_of, interval, out, show, tell
+
+
+def demo(
+    context: typer.Context,
+    weeks: Annotated[int, typer.Option(min=1, max=12, help="Weeks of simulated traffic.")] = 5,
+) -> None:
+    """The whole loop on simulated traffic, into an empty home; takes a few minutes.
+
+    Example: `evalpipe --home /tmp/tour demo`
+    """
+    from datetime import UTC, datetime
+
+    from evalpipe.dagster_home import instance_of
+    from evalpipe.walkthrough import default_plan, walk
+
+    home = home_of(context)
+    plan = default_plan(datetime.now(UTC).date(), weeks)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    n_steps = weeks * _STEPS_A_WEEK + 1
+    with Progress(*columns, console=err, transient=True) as bar, instance_of(home) as instance:
+        task = bar.add_task("starting", total=n_steps)
+
+        def announce(what: str) -> None:
+            bar.update(task, description=what.ljust(48), advance=1)
+
+        walked = walk(home, instance, plan, announce)
+        bar.update(task, completed=n_steps)
+    tell(f"{walked.n_traces} traces in {weeks} weeks, {walked.n_annotations} of them read by the scripted reviewer")
+    _standing(home)
+    for outcome, cases in ((walked.good, walked.good_cases), (walked.bad, walked.bad_cases)):
+        verdict = f"{outcome.decision.decision}, exit code {outcome.decision.exit_code}"
+        tell(f"\ngate on {cases.name}: {verdict}")
+        for reason in outcome.decision.reasons:
+            tell(f"  {reason}")
+    tell(f"\nLook at  {home.coverage_report}")
+    tell(f"         {home.artifacts / 'gates' / walked.bad.run['gate_id'][0] / 'summary.md'}")
+    tell(f"Explore  evalpipe --home {home.root} up")
+    tell(f"         evalpipe --home {home.root} gate --cases {walked.bad_cases}")
+
+
+_STEPS_A_WEEK = 16  # the assets, traffic and the reviewer
+
+
+def _standing(home) -> None:
+    import polars as pl
+
+    from evalpipe.generation.on_lake import evaluator_overview
+    from evalpipe.tables import COVERAGE, ISSUES
+
+    issues = home.lake.read(ISSUES).select("issue_id", "state", "n_failures")
+    coverage = home.lake.read(COVERAGE).filter(pl.col("measured_at") == pl.col("measured_at").max())
+    rows = (
+        evaluator_overview(home.lake, home.settings)
+        .join(issues, on="issue_id", how="left")
+        .join(coverage.select("issue_id", "is_covered"), on="issue_id", how="left")
+        .sort("n_failures", descending=True)
+    )
+    table = pl.DataFrame(
+        [
+            {
+                "issue": row["failure_mode"],
+                "state": row["state"],
+                "failures": row["n_failures"],
+                "evaluator": row["kind"] or "none",
+                "status": row["status"],
+                "held-out MCC": interval(row) if row["version"] else "–",
+                "covered": "yes" if row["is_covered"] else "no",
+            }
+            for row in rows.iter_rows(named=True)
+        ]
+    )
+    out.print()
+    show(table, title="Issues and evaluators", as_json=False, empty="no issue was found")
+    covered = coverage["is_covered"]
+    if covered.len():
+        tell(f"coverage: {int(covered.sum())} of {covered.len()} active issues")

@@ -1,0 +1,160 @@
+"""Generate from the command line: regenerate evaluators, look at them, run one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evalpipe.cli.show import AsJson, home_of, interval, progress, show, tell, write_or_print
+
+evaluators = typer.Typer(no_args_is_help=True, help="The generated checks: one per issue, in versions.")
+
+EvaluatorId = Annotated[str, typer.Argument(help="Id of an evaluator, such as ev_1f0c2b9a77.")]
+
+
+def generate(
+    context: typer.Context,
+    issue_ids: Annotated[list[str] | None, typer.Argument(help="Issues; default: those whose labels changed.")] = None,
+) -> None:
+    """Regenerate evaluators now, also when few labels changed.
+
+    Examples: `evalpipe generate`, `evalpipe generate iss_3f2a9c1b44`
+    """
+    import polars as pl
+
+    from evalpipe.dagster_home import instance_of
+    from evalpipe.errors import StateError
+    from evalpipe.materialise import materialise
+    from evalpipe.plan import due_issues
+    from evalpipe.tables import EVALUATORS, ISSUES
+
+    home = home_of(context)
+    home.require_traffic()
+    known = home.lake.read(ISSUES)["issue_id"].to_list()
+    if unknown := sorted(set(issue_ids or ()) - set(known)):
+        raise StateError(f"there is no issue {', '.join(unknown)}. Run: evalpipe issues list")
+    asked = issue_ids or [due.issue_id for due in due_issues(home)]
+    if not asked:
+        tell("no issue gained enough labels since its evaluator was generated; name issues to generate them anyway")
+        return
+    before = home.lake.read(EVALUATORS).select("evaluator_id", "version")
+    with progress() as bar, instance_of(home) as instance:
+        task = bar.add_task("generating", total=len(asked))
+        for issue_id in asked:
+            bar.update(task, description=f"generating {issue_id}")
+            materialise(home, instance, "evaluators", [issue_id])
+            bar.advance(task)
+    new = home.lake.read(EVALUATORS, pl.col("issue_id").is_in(asked)).join(
+        before, on=["evaluator_id", "version"], how="anti"
+    )
+    for row in new.iter_rows(named=True):
+        tell(f"{row['evaluator_id']} version {row['version']}, {row['kind']}, {row['status']}: {row['reason']}")
+    if n_kept := len(set(asked) - set(new["issue_id"])):
+        tell(f"{n_kept} issues keep what they had; evalpipe evaluators list says what each is worth")
+
+
+@evaluators.command("list")
+def list_evaluators(context: typer.Context, as_json: AsJson = False) -> None:
+    """Every evaluator with its held-out MCC and interval, and every active issue that has none, with why."""
+    from evalpipe.generation.on_lake import evaluator_overview
+
+    home = home_of(context)
+    rows = evaluator_overview(home.lake, home.settings)
+    if not as_json:
+        figures = [interval(row) if row["version"] else f"needs {row['reason']}" for row in rows.iter_rows(named=True)]
+        rows = rows.with_columns(held_out_mcc=_strings(figures)).select(
+            "failure_mode", "evaluator_id", "version", "kind", "status", "held_out_mcc"
+        )
+    show(
+        rows.drop("artifact", strict=False),
+        title="Evaluators",
+        as_json=as_json,
+        empty="there is no evaluator and no active issue: evalpipe annotations import FILE, then evalpipe run",
+    )
+
+
+@evaluators.command("show")
+def show_evaluator(
+    context: typer.Context,
+    evaluator_id: EvaluatorId,
+    version: Annotated[int | None, typer.Option(help="Default: the newest.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What an evaluator looks for, in words, and what separates failures; --json prints the whole artifact."""
+    artifact = _artifact(context, evaluator_id, version)
+    if as_json:
+        print(artifact.to_json())
+        return
+    tell(f"{artifact.evaluator_id} version {artifact.version} ({artifact.kind}) for {artifact.failure_mode!r}")
+    tell(artifact.explanation)
+    tell(f"held-out MCC {interval(dict(artifact.quality))}")
+    import polars as pl
+
+    columns = ["pattern", "support", "tpr", "fpr", "log_odds"]
+    patterns = pl.DataFrame(artifact.patterns[:12]) if artifact.patterns else pl.DataFrame()
+    shown = patterns.select(name for name in columns if name in patterns.columns)
+    show(shown, title="What separates failures", as_json=False, empty="no pattern separates them")
+
+
+@evaluators.command("history")
+def history(context: typer.Context, evaluator_id: EvaluatorId, as_json: AsJson = False) -> None:
+    """Every measurement of every version, the oldest first."""
+    import polars as pl
+
+    from evalpipe.tables import EVALUATOR_QUALITY
+
+    rows = home_of(context).lake.read(EVALUATOR_QUALITY, pl.col("evaluator_id") == evaluator_id)
+    rows = rows.sort("measured_at", "version", "split").drop("labels_fingerprint", "issue_id", "evaluator_id")
+    show(rows, title=evaluator_id, as_json=as_json, empty=f"{evaluator_id} was never measured")
+
+
+@evaluators.command("export")
+def export(
+    context: typer.Context,
+    evaluator_id: EvaluatorId,
+    version: Annotated[int | None, typer.Option(help="Default: the newest.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File. Default: standard output.")] = None,
+) -> None:
+    """The artifact as JSON: data that any program can read, checked by a published schema."""
+    write_or_print(_artifact(context, evaluator_id, version).to_json(), out, evaluator_id)
+
+
+@evaluators.command("run")
+def run_evaluator(
+    context: typer.Context,
+    evaluator_id: EvaluatorId,
+    cases: Annotated[Path, typer.Option(help="Cases as JSONL or CSV, as for the gate.")],
+    version: Annotated[int | None, typer.Option(help="Default: the newest.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The verdict of one evaluator on each case, with its explanation."""
+    from evalpipe.evaluators.run import run_evaluators
+    from evalpipe.gate.cases import read_cases
+    from evalpipe.traces.view import view_frame
+
+    artifact = _artifact(context, evaluator_id, version)
+    view = view_frame(read_cases(cases))
+    said = run_evaluators([artifact], view, llm=home_of(context).settings.llm)
+    shown = said.select("trace_id", "outcome", "score", "explanation")
+    show(shown, title=evaluator_id, as_json=as_json, empty="no case is of a service that it judges")
+
+
+def _artifact(context: typer.Context, evaluator_id: str, version: int | None):
+    import polars as pl
+
+    from evalpipe.errors import StateError
+    from evalpipe.evaluators.artifact import Artifact
+    from evalpipe.tables import EVALUATORS
+
+    rows = home_of(context).lake.read(EVALUATORS, pl.col("evaluator_id") == evaluator_id).sort("version")
+    chosen = rows if version is None else rows.filter(pl.col("version") == version)
+    if chosen.is_empty():
+        what = evaluator_id if version is None else f"{evaluator_id} version {version}"
+        raise StateError(f"there is no evaluator {what}. Run: evalpipe evaluators list")
+    return Artifact.from_json(chosen["artifact"][-1])
+
+
+def _strings(values: list[str]):
+    import polars as pl
+
+    return pl.Series(values, dtype=pl.String)

@@ -1,0 +1,78 @@
+"""Iterate from the command line: the gate, the cases that CI replays, the coverage report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evalpipe.cli.show import home_of, out, tell, write_or_print
+
+cases = typer.Typer(no_args_is_help=True, help="Regression inputs for CI.")
+
+File = Path | None
+
+
+def gate(
+    context: typer.Context,
+    cases: Annotated[File, typer.Option(help="Cases to judge: JSONL or CSV with input and output.")] = None,
+    release: Annotated[str | None, typer.Option(help="Judge the traces of this service.version instead.")] = None,
+    junit: Annotated[File, typer.Option(help="Write JUnit XML here.")] = None,
+    markdown: Annotated[File, typer.Option(help="Write a Markdown summary here.")] = None,
+    json_file: Annotated[File, typer.Option("--json", help="Write the decision as JSON here; - prints it.")] = None,
+) -> None:
+    """May this release ship? Exit 0 yes, 1 no, 2 could not decide.
+
+    Examples: `evalpipe gate --cases cases.jsonl --junit gate.xml`, `evalpipe gate --release 1.4.0`
+    """
+    from datetime import UTC, datetime
+
+    from evalpipe.gate.on_lake import gate as decide
+    from evalpipe.gate.render import decision_json, junit_xml, terminal
+    from evalpipe.gate.render import markdown as as_markdown
+
+    home = home_of(context)
+    outcome = decide(
+        home.lake, home.artifacts, cases=cases, release=release, settings=home.settings, now=datetime.now(UTC)
+    )
+    for path, text in ((junit, junit_xml(outcome)), (markdown, as_markdown(outcome))):
+        if path is not None:
+            path.write_text(text, encoding="utf-8")
+    if json_file is not None and str(json_file) != "-":
+        json_file.write_text(decision_json(outcome), encoding="utf-8")
+    if str(json_file) == "-":
+        print(decision_json(outcome))
+    else:
+        out.print(terminal(outcome))
+    raise typer.Exit(outcome.decision.exit_code)
+
+
+@cases.command("export")
+def export_cases(
+    context: typer.Context,
+    out_file: Annotated[File, typer.Option("--out", "-o", help="File. Default: standard output.")] = None,
+) -> None:
+    """The inputs that CI replays against a new release: per issue, annotated failures and healthy controls, as JSONL.
+
+    Example: `evalpipe cases export --out cases.jsonl`, answer each input with the new release, put the answer into
+    `output`, then `evalpipe gate --cases cases.jsonl`
+    """
+    from evalpipe.gate.on_lake import regression_cases
+
+    text = regression_cases(home_of(context).lake)
+    write_or_print(text, out_file, f"{text.count(chr(10))} cases")
+
+
+def report(context: typer.Context) -> None:
+    """Write the coverage report from the tables as they are; prints its path."""
+    from datetime import UTC, datetime
+
+    from evalpipe.plan import WHOLE, expected
+    from evalpipe.report.on_lake import write_coverage_report
+
+    home = home_of(context)
+    home.require_traffic()
+    made_from = expected(home, "coverage_report").get(WHOLE, 0)
+    written = write_coverage_report(
+        home.lake, home.coverage_report, home.settings, made_from=made_from, now=datetime.now(UTC)
+    )
+    tell(str(written.path))

@@ -1,0 +1,90 @@
+"""Dagster's own storage under a home, and the processes that work on it. Dagster is imported only when used."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evalpipe.home import Home
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+_INSTANCE = """\
+# Written by evalpipe. The same as dagster.yaml in the project root, for a home anywhere.
+telemetry: {{enabled: false}}
+nux: {{enabled: false}}
+storage: {{sqlite: {{base_dir: "{base}"}}}}
+local_artifact_storage:
+  module: dagster._core.storage.root
+  class: LocalArtifactStorage
+  config: {{base_dir: "{base}"}}
+compute_logs:
+  module: dagster.core.storage.local_compute_log_manager
+  class: LocalComputeLogManager
+  config: {{base_dir: "{base}/compute_logs"}}
+run_queue: {{dequeue_interval_seconds: 1}}
+concurrency:
+  runs: {{max_concurrent_runs: 2}}
+  pools: {{default_limit: 1, granularity: op}}
+run_monitoring: {{enabled: true, max_runtime_seconds: 7200}}
+"""
+
+_WORKSPACE = """\
+load_from:
+  - python_module:
+      module_name: evalpipe.definitions
+      location_name: evalpipe
+"""
+
+
+@contextmanager
+def instance_of(home: Home) -> Iterator["DagsterInstance"]:
+    """Dagster's instance on this home, so that the UI shows what was run here."""
+    os.environ.update(_environment(home))
+    from dagster import DagsterInstance
+
+    with DagsterInstance.from_config(str(_prepared(home))) as instance:
+        yield instance
+
+
+def serve_dagster(home: Home, host: str, port: int) -> int:
+    """Run the Dagster webserver and daemon until a signal stops them; returns the exit code."""
+    folder = _prepared(home)
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(folder / "workspace.yaml")]
+    # dagster maps SIGTERM to its SIGINT handler, which a shell without job control leaves ignored in children:
+    # then nothing but kill -9 stops it, and its children stay. Default dispositions make both signals work.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        [*command, "-h", host, "-p", str(port)], env=os.environ | _environment(home), start_new_session=True
+    )
+
+    def stop(_number: int, _frame: object) -> None:
+        process.send_signal(signal.SIGTERM)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    code = process.wait()
+    return 0 if code in (0, -signal.SIGTERM, 128 + signal.SIGTERM) else code
+
+
+def _environment(home: Home) -> dict[str, str]:
+    return {
+        "DAGSTER_HOME": str(home.dagster),
+        "EVALPIPE_HOME": str(home.root),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def _prepared(home: Home) -> Path:
+    folder = home.dagster
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dagster.yaml").write_text(_INSTANCE.format(base=folder), encoding="utf-8")
+    (folder / "workspace.yaml").write_text(_WORKSPACE, encoding="utf-8")
+    return folder

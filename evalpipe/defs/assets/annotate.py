@@ -1,0 +1,104 @@
+"""Annotate: what is unusual -> the review queue -> people's annotations -> issues and labels."""
+
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from evalpipe.defs.assets.observe import traces
+from evalpipe.defs.partitions import BY_DAY, CYCLES, cycle_of_partition
+from evalpipe.defs.resources import HomeResource
+from evalpipe.defs.spec import spec
+from evalpipe.defs.tell import each_partition, share, told
+from evalpipe.errors import InputError
+from evalpipe.issues.grouping import mode_owners, sightings
+from evalpipe.issues.lifecycle import issue_frame, promotions
+from evalpipe.plan import WHOLE, expected
+from evalpipe.review.annotations import effective_annotations
+from evalpipe.review.labels import label_frame
+from evalpipe.review.on_lake import labelled_traces, queue_of_cycle, take_in_inbox
+from evalpipe.review.queues import load_reviewers
+from evalpipe.signals.anomaly import signal_frame
+from evalpipe.tables import ANNOTATIONS, CANDIDATES, ISSUE_EVENTS, ISSUES, LABELS, TRACE_SIGNALS, TRACES
+
+
+@dg.asset(**spec(TRACE_SIGNALS, "annotate", {"scikitlearn"}), **BY_DAY, deps=[traces])
+def trace_signals(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
+    opened = home.open()
+    should_be = expected(opened, "trace_signals")
+
+    def make(key: str) -> dict[str, Any]:
+        day = date.fromisoformat(key)
+        past = timedelta(days=opened.settings.signals.history_days)
+        today = opened.lake.read(TRACES, pl.col("day") == day)
+        history = opened.lake.read(TRACES, pl.col("day") >= day - past, pl.col("day") < day)
+        rows = signal_frame(today, history, opened.settings.signals)
+        opened.lake.replace(TRACE_SIGNALS, rows, partition=key, made_from=should_be.get(key))
+        return told(opened, TRACE_SIGNALS, rows, flagged_share=share(rows["flagged"].list.len() > 0))
+
+    each_partition(context, context.partition_keys, make)
+    return dg.MaterializeResult()
+
+
+@dg.asset(**spec(CANDIDATES, "annotate"), partitions_def=CYCLES, deps=[trace_signals])
+def candidates(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
+    opened = home.open()
+    cycle = cycle_of_partition(context.partition_key)
+    made_from = expected(opened, "candidates").get(cycle)
+    reviewers = load_reviewers(opened.reviewers, opened.settings.review)
+    rows = queue_of_cycle(opened.lake, cycle, reviewers, opened.settings.review)
+    opened.lake.replace(CANDIDATES, rows, partition=cycle, made_from=made_from)
+    return dg.MaterializeResult(
+        metadata=told(opened, CANDIDATES, rows, cycle=cycle, n_patterns=rows["pattern_id"].n_unique())
+    )
+
+
+@dg.asset(**spec(ANNOTATIONS, "annotate"), deps=[candidates])
+def annotations(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
+    opened = home.open()
+    results = take_in_inbox(opened.lake, opened.landing, opened.inbox, home.now())
+    errors = [str(result) for result in results if isinstance(result, InputError)]
+    n_refused = sum(0 if isinstance(result, InputError) else result.rejections.height for result in results)
+    context.log.info("%d files from the inbox, %d rows refused %s", len(results), n_refused, errors)
+    rows = opened.lake.read(ANNOTATIONS)
+    figures = {"n_files": len(results), "n_refused_rows": n_refused, "refused_files": errors}
+    return dg.MaterializeResult(metadata=told(opened, ANNOTATIONS, rows, **figures))
+
+
+@dg.asset(**spec(ISSUE_EVENTS, "annotate"), deps=[annotations])
+def issue_events(home: HomeResource) -> dg.MaterializeResult:
+    opened = home.open()
+    made_from = expected(opened, "issue_events").get(WHOLE)
+    effective = effective_annotations(opened.lake.read(ANNOTATIONS))
+    known = opened.lake.read(ISSUE_EVENTS)
+    seen = pl.concat([known, sightings(effective, known, labelled_traces(opened.lake, effective))])
+    new = pl.concat([seen, promotions(seen, effective, opened.settings.issues)])
+    opened.lake.append_new(ISSUE_EVENTS, new, made_from=made_from)
+    return dg.MaterializeResult(metadata=told(opened, ISSUE_EVENTS, new))
+
+
+@dg.asset(**spec(LABELS, "annotate"), deps=[annotations, issue_events, traces])
+def labels(home: HomeResource) -> dg.MaterializeResult:
+    opened = home.open()
+    made_from = expected(opened, "labels").get(WHOLE)
+    said = opened.lake.read(ANNOTATIONS)
+    rows = label_frame(
+        said,
+        labelled_traces(opened.lake, said),
+        mode_owners(opened.lake.read(ISSUE_EVENTS)),
+        opened.settings.review,
+    )
+    opened.lake.replace(LABELS, rows, made_from=made_from)
+    figures = {"n_failures": int(rows["is_failure"].sum()), "disputed_share": share(rows["is_disputed"])}
+    return dg.MaterializeResult(metadata=told(opened, LABELS, rows, **figures))
+
+
+@dg.asset(**spec(ISSUES, "annotate"), deps=[issue_events, labels])
+def issues(home: HomeResource) -> dg.MaterializeResult:
+    opened = home.open()
+    made_from = expected(opened, "issues").get(WHOLE)
+    rows = issue_frame(opened.lake.read(ISSUE_EVENTS), opened.lake.read(LABELS))
+    opened.lake.replace(ISSUES, rows, made_from=made_from)
+    active = rows.filter(pl.col("state") == "active")
+    return dg.MaterializeResult(metadata=told(opened, ISSUES, rows.sort("n_failures"), n_active=active.height))

@@ -1,0 +1,122 @@
+"""Iterate: verdicts on traffic, agreement with people over time, coverage and its report, and the gate."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from evalpipe.defs.assets.annotate import issues, labels
+from evalpipe.defs.assets.generate import evaluators
+from evalpipe.defs.assets.observe import traces
+from evalpipe.defs.partitions import BY_DAY
+from evalpipe.defs.resources import HomeResource
+from evalpipe.defs.spec import OWNERS, spec
+from evalpipe.defs.tell import each_partition, preview, share, told
+from evalpipe.evaluators.on_lake import quality_of_all, trusted, verdicts_on
+from evalpipe.gate.on_lake import gate
+from evalpipe.gate.render import markdown
+from evalpipe.plan import CODE_VERSIONS, WHOLE, expected
+from evalpipe.report.on_lake import coverage_now, write_coverage_report
+from evalpipe.tables import COVERAGE, EVALUATOR_QUALITY, GATE_RUNS, VERDICTS
+
+# Without `without`, one issue that has no evaluator yet would hold back every report.
+_WHEN_INPUTS_CHANGE = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
+
+
+@dg.asset(**spec(VERDICTS, "iterate"), **BY_DAY, deps=[traces, evaluators], automation_condition=_WHEN_INPUTS_CHANGE)
+def verdicts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
+    opened = home.open()
+    should_be = expected(opened, "verdicts")
+    suite = trusted(opened.lake, opened.settings.quality)
+
+    def make(key: str) -> dict[str, Any]:
+        rows = verdicts_on(opened.lake, date.fromisoformat(key), suite, opened.settings)
+        opened.lake.append_new(VERDICTS, rows, scope=key, made_from=should_be.get(key))
+        figures = {"fail_share": share(rows["outcome"] == "fail"), "fault_share": share(rows["outcome"] == "fault")}
+        return told(opened, VERDICTS, rows, n_evaluators=suite.height, **figures)
+
+    each_partition(context, context.partition_keys, make)
+    return dg.MaterializeResult()
+
+
+@dg.asset(**spec(EVALUATOR_QUALITY, "iterate"), deps=[labels, evaluators], automation_condition=_WHEN_INPUTS_CHANGE)
+def evaluator_quality(home: HomeResource) -> dg.MaterializeResult:
+    opened = home.open()
+    made_from = expected(opened, "evaluator_quality").get(WHOLE)
+    rows = quality_of_all(opened.lake, opened.settings, home.now())
+    opened.lake.append_new(EVALUATOR_QUALITY, rows, made_from=made_from)
+    held_out = rows.filter(pl.col("split") == "held_out").select("evaluator_id", "mcc").drop_nulls()
+    figures = {f"mcc_{evaluator}": float(mcc) for evaluator, mcc in held_out.iter_rows()}
+    return dg.MaterializeResult(metadata=told(opened, EVALUATOR_QUALITY, rows, **figures))
+
+
+@dg.asset(
+    **spec(COVERAGE, "iterate"),
+    deps=[issues, evaluator_quality, verdicts],
+    automation_condition=_WHEN_INPUTS_CHANGE,
+)
+def coverage(home: HomeResource) -> dg.MaterializeResult:
+    opened = home.open()
+    made_from = expected(opened, "coverage").get(WHOLE)
+    rows = coverage_now(opened.lake, opened.settings, home.now())
+    opened.lake.append_new(COVERAGE, rows, made_from=made_from)
+    covered = rows.filter(pl.col("is_covered"))
+    figures = {"issue_coverage": share(rows["is_covered"]), "occurrence_coverage": covered["occurrence_share"].sum()}
+    return dg.MaterializeResult(metadata=told(opened, COVERAGE, rows, **figures))
+
+
+@dg.asset(
+    description="The page that people look at: what is covered, how far each evaluator can be trusted, what is next.",
+    group_name="iterate",
+    kinds={"html"},
+    owners=OWNERS,
+    code_version=CODE_VERSIONS["coverage_report"],
+    deps=[coverage],
+    automation_condition=_WHEN_INPUTS_CHANGE,
+)
+def coverage_report(home: HomeResource) -> dg.MaterializeResult:
+    opened = home.open()
+    made_from = expected(opened, "coverage_report").get(WHOLE, 0)
+    written = write_coverage_report(
+        opened.lake, opened.coverage_report, opened.settings, made_from=made_from, now=home.now()
+    )
+    return dg.MaterializeResult(
+        metadata={
+            "report": dg.MetadataValue.path(str(written.path)),
+            "n_covered": written.n_covered,
+            "n_active_issues": written.n_active,
+            "mcc_over_time": dg.MetadataValue.md(written.chart_markdown),
+        }
+    )
+
+
+class GateRequest(dg.Config):
+    """What the gate judges: a file of cases, or a release that was seen in production. Exactly one."""
+
+    cases: str = ""
+    release: str = ""
+
+
+@dg.asset(**spec(GATE_RUNS, "iterate"), deps=[evaluators, evaluator_quality])
+def gate_runs(config: GateRequest, home: HomeResource) -> dg.MaterializeResult:
+    opened = home.open()
+    outcome = gate(
+        opened.lake,
+        opened.artifacts,
+        cases=Path(config.cases) if config.cases else None,
+        release=config.release or None,
+        settings=opened.settings,
+        now=home.now(),
+    )
+    metadata: dict[str, Any] = {
+        "decision": outcome.decision.decision,
+        "suite_pass_rate": outcome.decision.suite_pass_rate,
+        "summary": dg.MetadataValue.md(markdown(outcome)),
+        "results": preview(outcome.results),
+    }
+    if outcome.decision.exit_code:
+        # The run's status is what a CI that launches the job sees, so a release that may not ship fails it.
+        raise dg.Failure("; ".join(outcome.decision.reasons), metadata=metadata, allow_retries=False)
+    return dg.MaterializeResult(metadata=metadata)

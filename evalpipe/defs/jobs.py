@@ -1,0 +1,47 @@
+"""Jobs: what a person, a schedule, a sensor or CI starts as one run."""
+
+import dagster as dg
+
+landing_job = dg.define_asset_job(
+    "landing_job", dg.AssetSelection.assets("raw_otlp"), description="Enter what has landed into the raw_otlp table."
+)
+observe_job = dg.define_asset_job(
+    "observe_job",
+    dg.AssetSelection.assets("spans", "traces", "sessions", "trace_signals"),
+    description="Spans, traces, sessions and signals of a day or a range of days.",
+)
+annotation_cycle_job = dg.define_asset_job(
+    "annotation_cycle_job", dg.AssetSelection.assets("candidates"), description="Build the review queue of a week."
+)
+annotations_job = dg.define_asset_job(
+    "annotations_job",
+    dg.AssetSelection.assets("annotations", "issue_events", "labels", "issues"),
+    description="Take the inbox in: annotations, the issues born from them, and labels.",
+)
+generate_job = dg.define_asset_job(
+    "generate_job", dg.AssetSelection.assets("evaluators"), description="Generate one issue's evaluator again."
+)
+verdicts_job = dg.define_asset_job(
+    "verdicts_job", dg.AssetSelection.assets("verdicts"), description="Judge the traces of a day or a range."
+)
+coverage_job = dg.define_asset_job(
+    "coverage_job",
+    dg.AssetSelection.assets("evaluator_quality", "coverage", "coverage_report"),
+    description="Measure every evaluator, what the suite covers, and write the report.",
+)
+gate_job = dg.define_asset_job(
+    "gate_job",
+    dg.AssetSelection.assets("gate_runs"),
+    description="May this release ship? Fails when it may not, so that CI sees it.",
+)
+
+JOBS = [
+    landing_job,
+    observe_job,
+    annotation_cycle_job,
+    annotations_job,
+    generate_job,
+    verdicts_job,
+    coverage_job,
+    gate_job,
+]

@@ -1,0 +1,36 @@
+"""How assets are cut: traffic by UTC day, review by ISO week, generation by issue."""
+
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from evalpipe.review.queues import cycle_days, cycle_of
+from evalpipe.settings import load_settings
+
+_first_day = load_settings().observe.first_day
+
+DAYS = dg.DailyPartitionsDefinition(start_date=_first_day.isoformat(), end_offset=1)
+"""UTC days, today included: traffic is looked at while it arrives."""
+
+CYCLES = dg.WeeklyPartitionsDefinition(start_date=_first_day.isoformat(), day_offset=1, end_offset=1)
+"""ISO weeks, by the date of their Monday, the current one included."""
+
+ISSUES = dg.DynamicPartitionsDefinition(name="issues")
+"""One partition an issue; the annotation sensor and `evalpipe run` add them."""
+
+BY_DAY: dict[str, Any] = {"partitions_def": DAYS, "backfill_policy": dg.BackfillPolicy.single_run()}
+"""Keyword arguments of an asset by day: a range of days is one run, which makes them one after the other."""
+
+SPANS_AROUND = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=1, allow_nonexistent_upstream_partitions=True)
+"""A trace may begin the day before or end the day after."""
+
+
+def cycle_of_partition(key: str) -> str:
+    """The review cycle ('2026-W47') of a weekly partition key ('2026-11-16')."""
+    return cycle_of(date.fromisoformat(key))
+
+
+def partition_of_cycle(cycle: str) -> str:
+    """The weekly partition key of a review cycle."""
+    return cycle_days(cycle)[0].isoformat()

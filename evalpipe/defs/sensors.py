@@ -1,0 +1,92 @@
+"""Sensors: what landed is taken in, and just the issues whose labels changed are generated again."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import dagster as dg
+
+from evalpipe.defs.jobs import annotations_job, generate_job, landing_job, observe_job
+from evalpipe.defs.partitions import ISSUES
+from evalpipe.defs.resources import HomeResource
+from evalpipe.ids import content_hash
+from evalpipe.plan import due_issues, expected, stale
+from evalpipe.ranges import day_ranges
+
+_RANGE_START = "dagster/asset_partition_range_start"
+_RANGE_END = "dagster/asset_partition_range_end"
+
+
+@dg.sensor(
+    jobs=[landing_job, observe_job],
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="New raw segments: enter them, and make the days that they touch again.",
+)
+def landing_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
+    opened = home.open()
+    days = stale(opened, "spans").partitions
+    if not days:
+        return dg.SkipReason("every landed segment is in spans")
+    reach = timedelta(days=opened.settings.observe.window_days)
+    now = expected(opened, "spans")
+    touched = sorted(
+        {
+            str(date.fromisoformat(day) + step * reach)
+            for day in days
+            for step in (-1, 0, 1)
+            if str(date.fromisoformat(day) + step * reach) in now
+        }
+    )
+    requests = [dg.RunRequest(job_name="landing_job", run_key=f"landing:{content_hash(sorted(now.items()))}")]
+    for first, last in day_ranges(touched):
+        content = content_hash({day: now[day] for day in touched if first <= day <= last})
+        requests.append(
+            dg.RunRequest(
+                job_name="observe_job",
+                run_key=f"observe:{first}:{last}:{content}",
+                tags={_RANGE_START: first, _RANGE_END: last},
+            )
+        )
+    return dg.SensorResult(run_requests=requests)
+
+
+@dg.sensor(
+    jobs=[annotations_job, generate_job],
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="New annotations: take them in, then generate the evaluators of the issues whose labels changed.",
+)
+def annotation_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
+    opened = home.open()
+    for asset in ("annotations", "issue_events", "labels", "issues"):
+        if stale(opened, asset).partitions:
+            inputs = sorted(expected(opened, asset).items())
+            return dg.SensorResult(
+                run_requests=[dg.RunRequest(job_name="annotations_job", run_key=f"{asset}:{content_hash(inputs)}")]
+            )
+    due = due_issues(opened)
+    if not due:
+        return dg.SkipReason("no issue gained enough labels since its evaluator was generated")
+    return dg.SensorResult(
+        dynamic_partitions_requests=[ISSUES.build_add_request([issue.issue_id for issue in due])],
+        run_requests=[
+            dg.RunRequest(
+                job_name="generate_job",
+                partition_key=issue.issue_id,
+                run_key=f"{issue.issue_id}:{issue.labels_fingerprint}",
+                tags={"evalpipe/reason": issue.reason[:200]},
+            )
+            for issue in due
+        ],
+    )
+
+
+automation = dg.AutomationConditionSensorDefinition(
+    "automation",
+    target=dg.AssetSelection.all(),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=30,
+    description="Verdicts, quality, coverage and the report follow their inputs.",
+)
+
+SENSORS: Sequence[dg.SensorDefinition] = [landing_sensor, annotation_sensor, automation]

@@ -1,0 +1,24 @@
+"""What every asset declares of itself, read from its table: description, columns, group, kinds, owner, code version."""
+
+from collections.abc import Set
+from typing import Any
+
+from evalpipe.defs.tell import column_schema
+from evalpipe.plan import CODE_VERSIONS
+from evalpipe.tables import Table
+
+OWNERS = ["team:evalpipe"]
+
+
+def spec(table: Table, group: str, kinds: Set[str] = frozenset()) -> dict[str, Any]:
+    """Keyword arguments of `@dg.asset` for the asset that writes `table`. Two runs never write one table at once."""
+    return {
+        "name": table.name,
+        "description": f"{table.meaning}\n\nKey: {', '.join(table.key)}.",
+        "group_name": group,
+        "kinds": {"polars", "deltalake", *kinds},
+        "owners": OWNERS,
+        "code_version": CODE_VERSIONS.get(table.name, "1"),  # the gate is asked, never stale
+        "metadata": {"dagster/column_schema": column_schema(table), "dagster/table_name": table.name},
+        "pool": table.name,
+    }

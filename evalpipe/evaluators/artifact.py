@@ -1,0 +1,169 @@
+"""The evaluator artifact: what a generated evaluator is, as data. Validation, canonical bytes, hashes, JSON Schema.
+
+An artifact is JSON and never code. Running one is in run.py, keeping it in catalog.py, making it in generation/.
+"""
+
+import json
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError, model_validator
+from typing_extensions import TypedDict
+
+from evalpipe.errors import ArtifactError
+from evalpipe.evaluators.rules import validate_rule
+from evalpipe.ids import canonical_json, content_hash
+
+SCHEMA_VERSION = "evalpipe.evaluator/1"
+MAX_INSTRUCTION_CHARS = 20_000  # longer than any instruction that a reader would check
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+TraceKey = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Correlation = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+
+
+class Pattern(TypedDict):
+    """Something that separates the failures from the other examples. Further keys may stand beside these."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    predicate: str
+    support: Count
+    tpr: Share
+    fpr: Share
+    log_odds: FiniteFloat
+
+
+class Quality(TypedDict):
+    """Held-out agreement with people, and the program it was measured on. in_sample_mcc shows the optimism."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    tp: Count
+    fp: Count
+    tn: Count
+    fn: Count
+    n_faults: NotRequired[Count]
+    mcc: Correlation | None
+    mcc_lower: Correlation | None
+    mcc_upper: Correlation | None
+    confidence: Share
+    in_sample_mcc: Correlation | None
+    n_sessions: Count
+    program_sha256: Sha256
+
+
+class Artifact(BaseModel):
+    """One version of one evaluator. Every instance is valid: a wrong one cannot be built."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="evalpipe evaluator")
+
+    schema_version: Literal["evalpipe.evaluator/1"] = SCHEMA_VERSION
+    evaluator_id: Name
+    version: int = Field(ge=1)
+    issue_id: Name
+    failure_mode: str = Field(description="the failure it looks for, in the expert's words")
+    kind: Literal["rule", "learned", "judge"]
+    services: list[str] = Field(description="services it was made for; it judges only those; empty: all")
+    program: dict[str, JsonValue] = Field(
+        description="rule: {rule}; learned: vocabulary and weights; judge: {instruction, model, max_chars}"
+    )
+    explanation: str = Field(description="the program in words")
+    patterns: list[Pattern] = Field(description="what separates failures from the other examples")
+    provenance: dict[str, JsonValue] = Field(description="labels, source table versions, engines, settings, lineage")
+    held_out: dict[TraceKey, bool] = Field(
+        description="for each trace it was made from: was it flagged by a program that had not seen it?"
+    )
+    quality: Quality
+    created_at: str = Field(description="ISO 8601, UTC")
+
+    @property
+    def sha256(self) -> str:
+        """Of the canonical JSON: 64 hex digits."""
+        return content_hash(self.to_json().encode(), 64)
+
+    def to_json(self) -> str:
+        """Canonical JSON: equal artifacts have equal bytes."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Artifact":
+        """The artifact in `text`. Raises ArtifactError when it breaks its schema, its program or its hashes."""
+        try:
+            return cls.model_validate(json.loads(text, parse_constant=_refuse), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ArtifactError(
+                f"the evaluator's {where or 'artifact'}: {first['msg']}. "
+                "It is never run; generate it again with: evalpipe generate"
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise ArtifactError(f"the evaluator is no JSON: {error}") from error
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> "Artifact":
+        _check_program(self.kind, self.program)
+        if self.quality["program_sha256"] != program_sha256(self.program):
+            raise ArtifactError(
+                f"evaluator {self.evaluator_id} version {self.version}: its quality was measured on another program "
+                "than the one it carries. It is never run; generate it again with: evalpipe generate"
+            )
+        if not _is_utc(self.created_at):
+            raise ArtifactError(f"evaluator {self.evaluator_id}: created_at {self.created_at!r} is no UTC time")
+        try:
+            self.to_json().encode()
+        except ValueError as error:
+            raise ArtifactError(f"evaluator {self.evaluator_id}: it holds what JSON has not: {error}") from error
+        return self
+
+
+def program_sha256(program: dict[str, Any]) -> str:
+    """The hash that binds quality figures to the program they were measured on: 64 hex digits."""
+    return content_hash(program, 64)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema that is published in evaluator.schema.json, for tools in other languages."""
+    schema = Artifact.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["$id"] = SCHEMA_VERSION
+    return schema
+
+
+def _check_program(kind: str, program: dict[str, Any]) -> None:
+    if kind == "rule":
+        _check_keys(kind, program, {"rule"})
+        validate_rule(program["rule"])
+    elif kind == "judge":
+        _check_keys(kind, program, {"instruction", "model", "max_chars"})
+        instruction, model, max_chars = program["instruction"], program["model"], program["max_chars"]
+        if not isinstance(instruction, str) or not 0 < len(instruction.strip()) <= MAX_INSTRUCTION_CHARS:
+            raise ArtifactError(f"program.instruction: it must be text of 1 to {MAX_INSTRUCTION_CHARS} characters")
+        if model is not None and not isinstance(model, str):
+            raise ArtifactError("program.model: it must be the name of a model, or null for the configured one")
+        if isinstance(max_chars, bool) or not isinstance(max_chars, int) or max_chars < 1_000:
+            raise ArtifactError("program.max_chars: it must be a whole number of characters, 1000 or more")
+    else:
+        from evalpipe.evaluators.learned import LearnedModel
+
+        LearnedModel.from_program(program)
+
+
+def _check_keys(kind: str, program: dict[str, Any], keys: set[str]) -> None:
+    if program.keys() != keys:
+        raise ArtifactError(f"program: a {kind} has the keys {sorted(keys)}, not {sorted(program)}")
+
+
+def _is_utc(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).utcoffset() == timedelta(0)
+    except ValueError:
+        return False
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number of JSON")

@@ -1,0 +1,104 @@
+"""How well an evaluator version agrees with people: EVALUATOR_QUALITY rows, one per split.
+
+The statistics are in quality/, what they are worth is decided in quality/trust.py.
+"""
+
+from datetime import datetime
+
+import polars as pl
+
+from evalpipe.evaluators.artifact import Artifact
+from evalpipe.ids import fingerprint
+from evalpipe.quality.confusion import confusion, mcc
+from evalpipe.quality.intervals import mcc_interval
+from evalpipe.quality.trust import status_of
+from evalpipe.settings import QualitySettings
+from evalpipe.tables import EVALUATOR_QUALITY
+
+__all__ = ["labels_fingerprint", "measure", "status_of"]
+
+
+def measure(
+    artifact: Artifact,
+    labels: pl.DataFrame,
+    outcomes: pl.DataFrame,
+    *,
+    now: datetime,
+    quality: QualitySettings,
+    seed: int,
+) -> pl.DataFrame:
+    """EVALUATOR_QUALITY rows of one evaluator version on the LABELS of its issue, as of `now`.
+
+    `outcomes` (trace_id, outcome) is what this version says of labelled traces. Splits:
+    held_out: of a trace it was made from, what a program that had not seen it said; of a later one, its outcome.
+    prospective: later traces alone. in_sample: its outcomes on traces it was made from, which flatter.
+    A split with nothing to count has no row. A label without a prediction is left out; a fault is counted apart.
+    The interval resamples sessions (a trace without one stands for itself).
+    """
+    made_from = pl.DataFrame(
+        {"trace_id": list(artifact.held_out), "held_out": list(artifact.held_out.values())},
+        schema={"trace_id": pl.String, "held_out": pl.Boolean},
+    )
+    examples = (
+        labels.unique("trace_id", keep="last", maintain_order=True)
+        .join(made_from, on="trace_id", how="left")
+        .join(outcomes.select("trace_id", "outcome").unique("trace_id", keep="last"), on="trace_id", how="left")
+        .sort("trace_id")
+        .select(
+            "is_failure",
+            "held_out",
+            group=pl.coalesce("session_id", "trace_id"),
+            is_fault=pl.col("outcome") == "fault",
+            is_flagged=pl.when(pl.col("outcome") != "fault").then(pl.col("outcome") == "fail"),
+        )
+    )
+    is_later = pl.col("held_out").is_null()
+    out_of_fold = examples.with_columns(
+        is_flagged=pl.coalesce("held_out", "is_flagged"), is_fault=pl.col("is_fault") & is_later
+    )
+    splits = {
+        "held_out": out_of_fold,
+        "prospective": examples.filter(is_later),
+        "in_sample": examples.filter(~is_later),
+    }
+    rows = [
+        _figures(rows, confidence=quality.confidence, seed=seed)
+        | {
+            "split": split,
+            "evaluator_id": artifact.evaluator_id,
+            "version": artifact.version,
+            "issue_id": artifact.issue_id,
+            "kind": artifact.kind,
+            "measured_at": now,
+            "labels_fingerprint": labels_fingerprint(labels),
+        }
+        for split, rows in splits.items()
+        if rows.select(pl.col("is_flagged").is_not_null() | pl.col("is_fault")).to_series().any()
+    ]
+    return (
+        EVALUATOR_QUALITY.conform(pl.DataFrame(rows, infer_schema_length=None)) if rows else EVALUATOR_QUALITY.empty()
+    )
+
+
+def labels_fingerprint(labels: pl.DataFrame) -> int:
+    """What LABELS rows of one issue say, as an integer: equal for equal labels in any order."""
+    return fingerprint(labels.select("trace_id", "is_failure", "weight").sort("trace_id").rows())
+
+
+def _figures(examples: pl.DataFrame, *, confidence: float, seed: int) -> dict[str, object]:
+    judged = examples.filter(pl.col("is_flagged").is_not_null())
+    is_failure, is_flagged = judged["is_failure"].to_numpy(), judged["is_flagged"].to_numpy()
+    counts = confusion(is_failure, is_flagged)
+    correlation = mcc(counts)
+    interval = None
+    if correlation is not None:
+        interval = mcc_interval(is_failure, is_flagged, judged["group"].to_list(), confidence=confidence, seed=seed)
+    return {
+        **counts._asdict(),
+        "n_faults": int(examples["is_fault"].fill_null(False).sum()),
+        "mcc": correlation,
+        "mcc_lower": None if interval is None else interval.lower,
+        "mcc_upper": None if interval is None else interval.upper,
+        "confidence": confidence,
+        "n_sessions": judged["group"].n_unique(),
+    }

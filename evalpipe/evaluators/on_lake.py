@@ -1,0 +1,69 @@
+"""Evaluators over the lake: which are trusted now, their verdicts on a day's traces, their agreement with people."""
+
+from datetime import date, datetime
+
+import polars as pl
+
+from evalpipe.evaluators.catalog import current_evaluators, load
+from evalpipe.evaluators.measure import measure, status_of
+from evalpipe.evaluators.run import run_evaluators
+from evalpipe.lake.store import Lake
+from evalpipe.quality.coverage import latest_quality
+from evalpipe.settings import QualitySettings, Settings
+from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, ISSUES, LABELS, TRACES, VERDICTS
+from evalpipe.traces.view import view_frame
+
+_TRUSTED = ("active", "monitoring")
+
+
+def standing(evaluators: pl.DataFrame, quality: pl.DataFrame, settings: QualitySettings) -> pl.DataFrame:
+    """The current version of every evaluator with its latest held-out figures and the status these give it.
+
+    EVALUATORS columns, and mcc, mcc_lower, mcc_upper, tp, fp, tn, fn, measured_at. `status` is what the evaluator
+    is worth today; what it was worth when it was made is in EVALUATORS.
+    """
+    figures = ("tp", "fp", "tn", "fn", "mcc", "mcc_lower", "mcc_upper", "measured_at")
+    latest = latest_quality(quality, "held_out").select("evaluator_id", "version", *figures)
+    joined = current_evaluators(evaluators).join(latest, on=["evaluator_id", "version"], how="left")
+    rows = joined.select("mcc", "mcc_lower", n=pl.col("tp") + pl.col("fn")).rows()
+    status = [status_of(mcc, lower, positives or 0, settings) for mcc, lower, positives in rows]
+    return joined.with_columns(status=pl.Series(status, dtype=pl.String)).sort("evaluator_id")
+
+
+def trusted(lake: Lake, settings: QualitySettings) -> pl.DataFrame:
+    """The evaluators of issues that are still open or solved, good enough to judge traffic: see `standing`."""
+    known = standing(lake.read(EVALUATORS), lake.read(EVALUATOR_QUALITY), settings)
+    gone = lake.read(ISSUES, pl.col("state").is_in(["ignored", "merged"]))
+    return known.filter(pl.col("status").is_in(_TRUSTED)).join(gone, on="issue_id", how="anti")
+
+
+def verdicts_on(lake: Lake, day: date, suite: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """VERDICTS of the `suite` (rows of `trusted`) on the traces of `day`."""
+    traces = lake.read(TRACES, pl.col("day") == day)
+    artifacts = [load(*row) for row in suite.select("artifact", "artifact_sha256").iter_rows()]
+    if not artifacts or traces.is_empty():
+        return VERDICTS.empty()
+    said = run_evaluators(artifacts, view_frame(traces), llm=settings.llm)
+    return VERDICTS.conform(said.with_columns(day=pl.lit(day), inclusion_probability=pl.lit(1.0)))
+
+
+def quality_of_all(lake: Lake, settings: Settings, now: datetime) -> pl.DataFrame:
+    """EVALUATOR_QUALITY of the current version of every evaluator on all labels of its issue, as of `now`."""
+    measured = [EVALUATOR_QUALITY.empty()]
+    labels = lake.read(LABELS)
+    current = current_evaluators(lake.read(EVALUATORS)).sort("evaluator_id")
+    for row in current.select("artifact", "artifact_sha256").iter_rows():
+        artifact = load(*row)
+        of_issue = labels.filter(pl.col("issue_id") == artifact.issue_id)
+        if of_issue.height:
+            outcomes = run_evaluators([artifact], view_frame(labelled_traces(lake, of_issue)), llm=settings.llm)
+            measured.append(
+                measure(artifact, of_issue, outcomes, now=now, quality=settings.quality, seed=settings.generation.seed)
+            )
+    return pl.concat(measured)
+
+
+def labelled_traces(lake: Lake, labels: pl.DataFrame) -> pl.DataFrame:
+    """The TRACES rows that `labels` speak of, reading only the days they lie on."""
+    days, ids = labels["day"].unique(), labels["trace_id"].unique()
+    return lake.read(TRACES, pl.col("day").is_in(days.implode()), pl.col("trace_id").is_in(ids.implode()))

@@ -1,0 +1,162 @@
+"""Texts as numbered words and word sequences: what the learned evaluator weighs and the pattern bank counts.
+
+Nothing here knows a label. A word is a run of letters, digits and underscores, in lower case; a character of a
+script written without spaces (Chinese, Japanese, Thai...) is a word by itself; a run of digits is the word NUMBER,
+because the number itself seldom returns. All work is on columns: a million words take about a second.
+"""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Gram = tuple[str, ...]
+
+NUMBER = "<n>"  # cannot be a word of a text: it holds characters that no word has
+UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_WORD = rf"[{UNSPACED}]|[\w&&[^{UNSPACED}]]+"
+_MAX_WORDS = 50_000  # of one text: a trace of several megabytes must not starve the others
+
+
+class Words(NamedTuple):
+    """Words in reading order: of which document (non-decreasing), and their place in the vocabulary (-1: not in it)."""
+
+    document: Ints
+    code: Ints
+    vocabulary: list[str]
+
+
+class Grams(NamedTuple):
+    """Which word sequences occur in which documents: each (document, gram) pair once, sorted by document, then gram."""
+
+    document: Ints
+    gram: Ints
+    names: list[Gram]
+
+
+def split_raw(texts: pl.Series) -> pl.Series:
+    """Each text as the list of its words, numbers as they stand."""
+    return texts.fill_null("").str.to_lowercase().str.extract_all(_WORD).list.head(_MAX_WORDS)
+
+
+def split_text(texts: pl.Series) -> pl.Series:
+    """Each text as the list of its words."""
+    is_number = pl.element().str.contains(r"^\d+$")
+    return split_raw(texts).list.eval(pl.when(is_number).then(pl.lit(NUMBER)).otherwise(pl.element()))
+
+
+def split_steps(tool_sequences: pl.Series) -> pl.Series:
+    """Each tool sequence of the trace view as its steps, with a mark before the first and after the last."""
+    steps = tool_sequences.fill_null("").str.strip_chars("\x1f").str.split("\x1f").list.head(_MAX_WORDS)
+    marked = pl.concat_list(
+        pl.lit("^"), pl.col("steps").list.eval(pl.element().filter(pl.element() != "")), pl.lit("$")
+    )
+    return pl.DataFrame({"steps": steps}).select(marked.alias("steps"))["steps"]
+
+
+def number_words(lists: pl.Series, vocabulary: list[str] | None = None) -> Words:
+    """Number the words of each list, by `vocabulary` or by the sorted words that occur."""
+    frame = pl.DataFrame({"word": lists}).with_row_index("document").explode("word").drop_nulls()
+    known = sorted(frame["word"].unique().to_list()) if vocabulary is None else vocabulary
+    codes = pl.DataFrame({"word": known, "code": range(len(known))}, schema={"word": pl.String, "code": pl.Int64})
+    coded = frame.join(codes, on="word", how="left", maintain_order="left")
+    return Words(coded["document"].cast(pl.Int64).to_numpy(), coded["code"].fill_null(-1).to_numpy(), known)
+
+
+def frequent_grams(words: Words, n_documents: int, *, max_length: int, min_documents: int) -> Grams:
+    """Every sequence of up to `max_length` words that occurs in at least `min_documents` documents.
+
+    A long sequence is frequent only if its two shorter parts are, so each length is built from the one before.
+    """
+    document, code = words.document, words.code
+    gram = code
+    names: list[Gram] = [(word,) for word in words.vocabulary]
+    found: list[Grams] = []
+    for length in range(1, max_length + 1):
+        if length > 1:
+            gram, names = _longer(gram, names, document)
+        pairs = np.unique(gram[gram >= 0] * n_documents + document[: len(gram)][gram >= 0])
+        n_in = np.bincount(pairs // n_documents, minlength=len(names)) if len(names) else np.zeros(0, np.int64)
+        renumbered = np.where(n_in >= min_documents, np.cumsum(n_in >= min_documents) - 1, -1)
+        names = [name for name, is_frequent in zip(names, n_in >= min_documents, strict=True) if is_frequent]
+        kept = renumbered[pairs // n_documents] >= 0
+        found.append(Grams(pairs[kept] % n_documents, renumbered[pairs[kept] // n_documents], names))
+        if not names:
+            break
+        gram = np.where(gram >= 0, renumbered[gram], -1)
+    return _joined(found)
+
+
+def known_grams(lists: pl.Series, names: list[Gram]) -> Grams:
+    """Which of `names` (sequences of one or two words) occur in each list."""
+    vocabulary = sorted({word for name in names for word in name})
+    code = {word: i for i, word in enumerate(vocabulary)}
+    words = number_words(lists, vocabulary)
+    n = len(vocabulary) + 1
+    # One key for both lengths: a single word has no second one, which is code n - 1.
+    keys = np.array([code[a[0]] * n + (code[a[1]] if len(a) == 2 else n - 1) for a in names], dtype=np.int64)
+    order = np.argsort(keys, kind="stable")
+    single = words.code * n + n - 1
+    is_pair = words.document[1:] == words.document[:-1] if len(words.code) else np.zeros(0, bool)
+    pair = words.code[:-1] * n + words.code[1:]
+    is_pair = is_pair & (words.code[:-1] >= 0) & (words.code[1:] >= 0)
+    document = np.concatenate([words.document[words.code >= 0], words.document[:-1][is_pair]])
+    key = np.concatenate([single[words.code >= 0], pair[is_pair]])
+    place = np.searchsorted(keys[order], key)
+    hit = (place < len(keys)) & (keys[order][np.minimum(place, len(keys) - 1)] == key) if len(keys) else key < 0
+    pairs = np.unique(document[hit] * max(len(names), 1) + order[place[hit]])
+    return Grams(pairs // max(len(names), 1), pairs % max(len(names), 1), names)
+
+
+def _longer(gram: Ints, names: list[Gram], document: Ints) -> tuple[Ints, list[Gram]]:
+    """From the sequences that start at each place to those one word longer."""
+    left, right = gram[:-1], gram[1:]
+    n = len(gram) - 1
+    length = len(names[0])
+    last = np.arange(n) + length  # the place of the last word; it must lie in the same document
+    is_whole = (left >= 0) & (right >= 0)
+    inside = last < len(document)
+    is_whole &= inside & (document[:n] == document[np.minimum(last, len(document) - 1)])
+    keys = np.where(is_whole, left * len(names) + right, -1)
+    distinct, place = np.unique(keys, return_inverse=True)
+    has_none = len(distinct) > 0 and distinct[0] == -1
+    longer = [(*names[key // len(names)], names[key % len(names)][-1]) for key in distinct[int(has_none) :].tolist()]
+    return place - int(has_none), longer
+
+
+def _joined(parts: list[Grams]) -> Grams:
+    offsets = np.cumsum([0, *(len(part.names) for part in parts)])
+    document = np.concatenate([part.document for part in parts])
+    gram = np.concatenate([part.gram + offset for part, offset in zip(parts, offsets, strict=False)])
+    order = np.lexsort((gram, document))
+    return Grams(document[order], gram[order], [name for part in parts for name in part.names])
+
+
+def phrase_pattern(gram: Gram) -> str:
+    """The pattern that finds just the texts where these words stand side by side; `phrase_in` reads it back."""
+    parts = [r"\d+" if word == NUMBER else word for word in gram]  # a word holds nothing that a pattern would obey
+    is_spaced = [not _is_unspaced(word) for word in gram]
+    pattern = r"\b" if is_spaced[0] else ""
+    for i, part in enumerate(parts):
+        if i > 0:
+            pattern += r"\W+" if is_spaced[i - 1] and is_spaced[i] else r"\W*"
+        pattern += part
+    return "(?i)" + pattern + (r"\b" if is_spaced[-1] else "")
+
+
+def phrase_in(pattern: str) -> str | None:
+    """The words of a pattern made by `phrase_pattern`, for people; None for any other pattern."""
+    if not pattern.startswith("(?i)"):
+        return None
+    words = re.split(r"\\W[+*]", pattern.removeprefix("(?i)").removeprefix(r"\b").removesuffix(r"\b"))
+    gram = tuple(NUMBER if word == r"\d+" else word for word in words)
+    return " ".join(gram) if all(gram) and phrase_pattern(gram) == pattern else None
+
+
+@lru_cache(maxsize=65_536)
+def _is_unspaced(word: str) -> bool:
+    return len(word) == 1 and pl.Series([word]).str.contains(rf"[{UNSPACED}]").item()

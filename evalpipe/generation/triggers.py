@@ -1,0 +1,111 @@
+"""When an issue's evaluator is worth generating: (labels, issues, evaluators, attempts) -> what is due, and why.
+
+Pure: what was attempted is read and written in on_lake.py and plan.py. What enough evidence is stands in examples.py.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import polars as pl
+
+from evalpipe.evaluators.measure import labels_fingerprint
+from evalpipe.generation.examples import Evidence, missing_evidence
+from evalpipe.settings import GenerationSettings
+
+__all__ = ["Attempt", "Due", "Waiting", "issues_due", "labels_fingerprint", "waiting"]
+
+_GROWTH_SHARE = 0.2  # a fifth more failures: below that the old version was as good on fresh traces
+
+
+class Attempt(NamedTuple):
+    """The last time an evaluator was generated for an issue, whether it was kept, declined or lost to the incumbent."""
+
+    labels_fingerprint: int
+    n_positives: int | None = None  # failures then; None: not remembered, and any change of the labels counts
+
+
+class Due(NamedTuple):
+    """An issue to generate for, why, and the labels that call for it."""
+
+    issue_id: str
+    reason: str
+    labels_fingerprint: int
+
+
+class Waiting(NamedTuple):
+    """An active issue without enough evidence, and what is missing."""
+
+    issue_id: str
+    reason: str
+
+
+def issues_due(
+    labels: pl.DataFrame,
+    issues: pl.DataFrame,
+    evaluators: pl.DataFrame,
+    attempted: Mapping[str, Attempt],
+    settings: GenerationSettings,
+) -> list[Due]:
+    """The active issues whose labels call for a new evaluator, in order of their id.
+
+    One without an evaluator is due as soon as it has enough labels; one with, when its failures changed by
+    `min_new_labels` and by a fifth since it was made. Nothing is tried twice on the same labels.
+    """
+    made_from = _made_from(evaluators)
+    due: list[Due] = []
+    for issue in _active(issues):
+        own = labels.filter(pl.col("issue_id") == issue)
+        evidence = _evidence(own)
+        if missing_evidence(evidence, settings):
+            continue
+        labels_now = labels_fingerprint(own)
+        last = attempted.get(issue)
+        if last is not None and last.labels_fingerprint == labels_now:
+            continue
+        reason = _reason(evidence, made_from.get(issue), last, settings)
+        if reason is not None:
+            due.append(Due(issue, reason, labels_now))
+    return due
+
+
+def waiting(labels: pl.DataFrame, issues: pl.DataFrame, settings: GenerationSettings) -> list[Waiting]:
+    """The active issues that cannot be generated for yet, and what is missing, such as '4 more failures'."""
+    found: list[Waiting] = []
+    for issue in _active(issues):
+        missing = missing_evidence(_evidence(labels.filter(pl.col("issue_id") == issue)), settings)
+        if missing:
+            found.append(Waiting(issue, missing))
+    return found
+
+
+def _reason(
+    evidence: Evidence, made_from: int | None, last: Attempt | None, settings: GenerationSettings
+) -> str | None:
+    """Why the issue is due; None when its labels changed too little since it was last generated or tried."""
+    n = evidence.n_failures
+    if made_from is None and last is None:
+        return f"{n} failures and {evidence.n_others} other labels, and no evaluator yet"
+    known = made_from if last is None or last.n_positives is None else last.n_positives
+    if known is None:
+        return f"no evaluator yet, and the labels changed since the last try: now {n} failures"
+    if abs(n - known) < max(settings.min_new_labels, _GROWTH_SHARE * known):
+        return None
+    since = "since the last version" if known == made_from else "since the last try"
+    return f"{abs(n - known)} {'more' if n > known else 'fewer'} failures {since} ({known} then, {n} now)"
+
+
+def _active(issues: pl.DataFrame) -> list[str]:
+    return issues.filter(pl.col("state") == "active")["issue_id"].sort().to_list()
+
+
+def _evidence(labels: pl.DataFrame) -> Evidence:
+    failures = labels.filter("is_failure")
+    # A session is at most one case; that two sessions are one is seen only with the traces in hand.
+    n_cases = failures.select(pl.coalesce("session_id", "trace_id").n_unique()).item()
+    return Evidence(failures.height, labels.height - failures.height, n_cases)
+
+
+def _made_from(evaluators: pl.DataFrame) -> dict[str, int]:
+    """For each issue with a living evaluator, the failures that its newest version was made from."""
+    newest = evaluators.filter(pl.col("status") != "retired").sort("version").group_by("issue_id").last()
+    return dict(newest.select("issue_id", "n_positives").iter_rows())

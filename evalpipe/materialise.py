@@ -1,0 +1,94 @@
+"""Materialise what is stale, in this process, in the order of the graph, once: what `evalpipe run` does."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import dagster as dg
+
+from evalpipe.definitions import ASSETS
+from evalpipe.defs.checks import CHECKS
+from evalpipe.defs.partitions import ISSUES, partition_of_cycle
+from evalpipe.defs.resources import HomeResource
+from evalpipe.errors import StateError
+from evalpipe.home import Home
+from evalpipe.plan import CODE_VERSIONS, stale
+from evalpipe.ranges import day_ranges
+
+_BY_DAY = {"spans", "traces", "sessions", "trace_signals", "verdicts"}
+
+
+# The event log keeps everything; a terminal shows what `announce` says.
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class Made(NamedTuple):
+    """One asset that was stale, and the partitions that were made."""
+
+    asset: str
+    partitions: tuple[str, ...]
+
+
+def materialise_stale(
+    home: Home,
+    instance: dg.DagsterInstance,
+    only: Sequence[str] = (),
+    announce: Callable[[str, Sequence[str]], None] = lambda _asset, _partitions: None,
+    *,
+    at: str = "",
+) -> list[Made]:
+    """Make every stale partition; returns what was made, empty when nothing was stale.
+
+    `only` limits it to these assets. `announce` is called before each asset. `at` is the time that is written into
+    what is made, ISO 8601, empty for now. Raises StateError for a run that failed, naming the run.
+    """
+    made = []
+    for asset in CODE_VERSIONS:
+        if not only or asset in only:
+            partitions = stale(home, asset).partitions
+            if partitions:
+                announce(asset, partitions)
+                materialise(home, instance, asset, partitions, at=at)
+                made.append(Made(asset, partitions))
+    return made
+
+
+def materialise(
+    home: Home, instance: dg.DagsterInstance, asset: str, partitions: Sequence[str], *, at: str = ""
+) -> None:
+    """Make these partitions of one asset, contiguous days as one run."""
+    if asset == "evaluators":
+        instance.add_dynamic_partitions(str(ISSUES.name), list(partitions))
+    for selection in _runs(asset, partitions):
+        run = dg.materialize(
+            [*ASSETS, *CHECKS],
+            selection=dg.AssetSelection.assets(asset),
+            instance=instance,
+            resources={"home": HomeResource(root=str(home.root), at=at)},
+            raise_on_error=False,
+            run_config=_QUIET,
+            **selection,
+        )
+        if not run.success:
+            raise StateError(f"{asset} {selection} failed: {_why(run)}. The log is in the Dagster UI, run {run.run_id}")
+
+
+def _runs(asset: str, partitions: Sequence[str]) -> Iterator[dict[str, Any]]:
+    if asset in _BY_DAY:
+        for first, last in day_ranges(partitions):
+            yield {
+                "tags": {
+                    "dagster/asset_partition_range_start": first,
+                    "dagster/asset_partition_range_end": last,
+                }
+            }
+    elif asset == "candidates":
+        yield from ({"partition_key": partition_of_cycle(cycle)} for cycle in partitions)
+    elif asset == "evaluators":
+        yield from ({"partition_key": issue} for issue in partitions)
+    else:
+        yield {}
+
+
+def _why(run: dg.ExecuteInProcessResult) -> str:
+    failures = [event.message or "" for event in run.all_events if event.is_failure]
+    return failures[0].splitlines()[0] if failures else "no failure was logged"

@@ -1,0 +1,263 @@
+"""What is stale: for each asset, the partitions whose inputs differ from those its table was last made from.
+
+Each table remembers, in the commit that wrote a partition, a fingerprint of what went in (lake/store.py). Here the
+fingerprint that a partition should have is computed from the inputs as they are now; where the two differ, or there
+is none, the partition is stale. No clock is read and nothing is compared by time, so replays and restores are safe.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, timedelta
+from typing import NamedTuple
+
+import polars as pl
+
+from evalpipe.errors import StateError
+from evalpipe.evaluators.on_lake import trusted
+from evalpipe.generation.triggers import Attempt, Due, issues_due
+from evalpipe.home import Home
+from evalpipe.ids import content_hash, fingerprint
+from evalpipe.review.annotations import inbox_files
+from evalpipe.review.queues import cycle_of
+from evalpipe.tables import (
+    ANNOTATIONS,
+    CANDIDATES,
+    COVERAGE,
+    EVALUATOR_QUALITY,
+    EVALUATORS,
+    GATE_RUNS,
+    ISSUE_EVENTS,
+    ISSUES,
+    LABELS,
+    SPANS,
+    TABLES,
+    TRACE_SIGNALS,
+    TRACES,
+    VERDICTS,
+    Table,
+)
+
+WHOLE = "all"
+
+CODE_VERSIONS: Mapping[str, str] = {
+    # Raise one when the asset's logic changes what it makes: its partitions and all that follow become stale.
+    "raw_otlp": "1",
+    "spans": "1",
+    "traces": "1",
+    "sessions": "1",
+    "trace_signals": "1",
+    "candidates": "1",
+    "annotations": "1",
+    "issue_events": "1",
+    "labels": "1",
+    "issues": "1",
+    "evaluators": "1",
+    "verdicts": "1",
+    "evaluator_quality": "1",
+    "coverage": "1",
+    "coverage_report": "1",
+}
+"""Every asset in the order in which `evalpipe run` materialises them, which is an order of the asset graph."""
+
+
+class Stale(NamedTuple):
+    """An asset with partitions to be made; a whole table has the one partition 'all'."""
+
+    asset: str
+    partitions: tuple[str, ...]
+
+
+def stale(home: Home, asset: str) -> Stale:
+    """The partitions of `asset` that should be made again, in order. Reads ledgers and key columns only."""
+    should_be = expected(home, asset)
+    if asset == "coverage_report":
+        made_from = {WHOLE: report_made_from(home)}
+    else:
+        made_from = home.lake.made_from(TABLES[asset], list(should_be))
+    return Stale(asset, tuple(sorted(scope for scope, inputs in should_be.items() if made_from[scope] != inputs)))
+
+
+def anything_stale(home: Home, only: Sequence[str] = ()) -> bool:
+    """Whether `evalpipe run` has something to do. Raises StateError for an asset that does not exist."""
+    if unknown := sorted(set(only) - set(CODE_VERSIONS)):
+        raise StateError(f"there is no asset {', '.join(unknown)}; there are: {', '.join(CODE_VERSIONS)}")
+    return any(stale(home, asset).partitions for asset in only or CODE_VERSIONS)
+
+
+def expected(home: Home, asset: str) -> dict[str, int]:
+    """For each partition that `asset` should have, the fingerprint of its inputs as they are now."""
+    if asset == "evaluators":
+        # An attempt is remembered by the labels it was made from, so that the triggers can compare them.
+        return {due.issue_id: due.labels_fingerprint for due in due_issues(home)}
+    inputs_of = _INPUTS[asset](home)
+    return {scope: fingerprint(asset, CODE_VERSIONS[asset], inputs) for scope, inputs in inputs_of.items()}
+
+
+def expected_of(home: Home, asset: str, scope: str = WHOLE) -> int:
+    """The fingerprint for one partition, also for one that need not exist (a day without traffic)."""
+    return expected(home, asset).get(scope, fingerprint(asset, CODE_VERSIONS[asset], None))
+
+
+def traffic_days(home: Home) -> list[date]:
+    """The UTC days on which spans start, from the landing ledger, in order."""
+    days = home.landing.ledger().select(pl.col("days").explode().drop_nulls().unique().sort()).to_series()
+    first = home.settings.observe.first_day
+    return [day for day in days.to_list() if day >= first]
+
+
+def due_issues(home: Home) -> list[Due]:
+    """The issues whose labels changed enough for their evaluator to be generated again."""
+    issues = home.lake.read(ISSUES)
+    return issues_due(
+        home.lake.read(LABELS),
+        issues,
+        home.lake.read(EVALUATORS),
+        attempts(home, issues["issue_id"].to_list()),
+        home.settings.generation,
+    )
+
+
+def attempts(home: Home, issue_ids: list[str]) -> dict[str, Attempt]:
+    """The last attempt to generate for each issue, whether or not an evaluator came of it."""
+    made_from = home.lake.made_from(EVALUATORS, issue_ids)
+    return {issue: Attempt(labels) for issue, labels in made_from.items() if labels is not None}
+
+
+def report_made_from(home: Home) -> int | None:
+    """The fingerprint that the coverage report says it was made from; None without a report."""
+    if not home.coverage_report.exists():
+        return None
+    with home.coverage_report.open(encoding="utf-8") as page:
+        head = page.read(4_096)
+    _, mark, rest = head.partition('<meta name="evalpipe-made-from" content="')
+    digits = rest.partition('"')[0]
+    return int(digits) if mark and digits.isdigit() else None
+
+
+def _raw_otlp(home: Home) -> dict[str, object]:
+    return {WHOLE: sorted(home.landing.ledger()["segment_id"])} if not home.landing.ledger().is_empty() else {}
+
+
+def _spans(home: Home) -> dict[str, object]:
+    segments = (
+        home.landing.ledger()
+        .select("segment_id", pl.col("days").alias("day"))
+        .explode("day")
+        .filter(pl.col("day") >= home.settings.observe.first_day)
+        .group_by("day")
+        .agg(pl.col("segment_id").sort())
+    )
+    return {str(day): ids for day, ids in segments.iter_rows()}
+
+
+def _traces(home: Home) -> dict[str, object]:
+    days = traffic_days(home)
+    reach = home.settings.observe.window_days
+    around = {day: [day + timedelta(days=n) for n in range(-reach, reach + 1)] for day in days}
+    spans = home.lake.made_from(SPANS, sorted({str(d) for window in around.values() for d in window}))
+    return {str(day): [spans[str(d)] for d in window] for day, window in around.items()}
+
+
+def _after(table: Table) -> Callable[[Home], dict[str, object]]:
+    """Day by day from the same day of one table."""
+
+    def inputs(home: Home) -> dict[str, object]:
+        made_from = home.lake.made_from(table, [str(day) for day in traffic_days(home)])
+        return {day: upstream for day, upstream in made_from.items() if upstream is not None}
+
+    return inputs
+
+
+def _candidates(home: Home) -> dict[str, object]:
+    signals = home.lake.made_from(TRACE_SIGNALS, [str(day) for day in traffic_days(home)])
+    reviewers = content_hash(home.reviewers.read_bytes()) if home.reviewers.exists() else None
+    cycles: dict[str, object] = {}
+    for day, upstream in signals.items():
+        if upstream is not None:
+            days = cycles.setdefault(cycle_of(date.fromisoformat(day)), [reviewers])
+            assert isinstance(days, list)
+            days.append(upstream)
+    return cycles
+
+
+def _annotations(home: Home) -> dict[str, object]:
+    files = inbox_files(home.inbox)
+    return {WHOLE: [content_hash(file.read_bytes()) for file in files]} if files else {}
+
+
+def _issue_events(home: Home) -> dict[str, object]:
+    return {WHOLE: _rows(home, ANNOTATIONS)} if home.lake.version(ANNOTATIONS) is not None else {}
+
+
+def _labels(home: Home) -> dict[str, object]:
+    if home.lake.version(ISSUE_EVENTS) is None:
+        return {}
+    return {WHOLE: [_rows(home, ANNOTATIONS), _rows(home, ISSUE_EVENTS)]}
+
+
+def _issues(home: Home) -> dict[str, object]:
+    return {WHOLE: _made_from(home, LABELS)} if home.lake.version(LABELS) is not None else {}
+
+
+def _verdicts(home: Home) -> dict[str, object]:
+    days = [str(day) for day in traffic_days(home)]
+    suite = suite_of(home)
+    if not days or not suite:
+        return {}
+    last = date.fromisoformat(days[-1])
+    window = {str(last - timedelta(days=n)) for n in range(home.settings.monitor.window_days)}
+    traces = home.lake.made_from(TRACES, days)
+    return {day: [traces[day], suite] for day in days if day in window and traces[day] is not None}
+
+
+def suite_of(home: Home) -> list[str]:
+    """The evaluators trusted now, as 'id@version', in order: what judges new traffic."""
+    suite = trusted(home.lake, home.settings.quality)
+    return [f"{evaluator}@{version}" for evaluator, version in suite.select("evaluator_id", "version").iter_rows()]
+
+
+def _evaluator_quality(home: Home) -> dict[str, object]:
+    if home.lake.version(EVALUATORS) is None:
+        return {}
+    return {WHOLE: [_made_from(home, LABELS), _rows(home, EVALUATORS)]}
+
+
+def _coverage(home: Home) -> dict[str, object]:
+    if home.lake.version(ISSUES) is None:
+        return {}
+    days = [str(day) for day in traffic_days(home)]
+    verdicts = [home.lake.made_from(VERDICTS, days)[day] for day in days]
+    return {WHOLE: [_made_from(home, ISSUES), _made_from(home, EVALUATOR_QUALITY), suite_of(home), verdicts]}
+
+
+def _coverage_report(home: Home) -> dict[str, object]:
+    if home.lake.version(COVERAGE) is None:
+        return {}
+    return {WHOLE: [_made_from(home, COVERAGE), _rows(home, GATE_RUNS), _rows(home, CANDIDATES)]}
+
+
+def _made_from(home: Home, table: Table) -> int | None:
+    return home.lake.made_from(table)[WHOLE]
+
+
+def _rows(home: Home, table: Table) -> str:
+    """A content hash of a small table's keys; its rows never change under their key."""
+    keys = home.lake.scan(table).select(table.key).unique().sort(table.key).collect()
+    return content_hash(keys.cast(pl.String).rows())
+
+
+_INPUTS: Mapping[str, Callable[[Home], dict[str, object]]] = {
+    "raw_otlp": _raw_otlp,
+    "spans": _spans,
+    "traces": _traces,
+    "sessions": _after(TRACES),
+    "trace_signals": _after(TRACES),
+    "candidates": _candidates,
+    "annotations": _annotations,
+    "issue_events": _issue_events,
+    "labels": _labels,
+    "issues": _issues,
+    "verdicts": _verdicts,
+    "evaluator_quality": _evaluator_quality,
+    "coverage": _coverage,
+    "coverage_report": _coverage_report,
+}

@@ -1,0 +1,33 @@
+"""How far an evaluator is trusted, from its agreement with people: one rule for its status, its role and coverage.
+
+The agreement itself is counted in confusion.py and intervals.py.
+"""
+
+from typing import Literal
+
+from evalpipe.settings import QualitySettings
+
+Status = Literal["active", "monitoring", "candidate"]
+
+
+def status_of(mcc: float | None, mcc_lower: float | None, n_positives: int, quality: QualitySettings) -> Status:
+    """active: may block a release. monitoring: watches, blocks nothing. candidate: below that, or undefined."""
+    if mcc is None or mcc < quality.monitor_mcc:
+        return "candidate"
+    return "active" if shortfall(mcc, mcc_lower, n_positives, quality) is None else "monitoring"
+
+
+def shortfall(mcc: float | None, mcc_lower: float | None, n_positives: int, quality: QualitySettings) -> str | None:
+    """What keeps an evaluator from blocking, in words; None when nothing does. All that applies is said."""
+    if mcc is None:
+        return "its MCC is undefined: its labels or its verdicts are all of one kind"
+    lacks: list[str] = []
+    if mcc < quality.block_mcc:
+        lacks.append(f"its MCC of {mcc:.2f} is below {quality.block_mcc:.2f}")
+    if mcc_lower is None:
+        lacks.append("its MCC has no interval")
+    elif mcc_lower < quality.block_lower:
+        lacks.append(f"the lower bound of its MCC, {mcc_lower:.2f}, is below {quality.block_lower:.2f}")
+    if n_positives < quality.block_min_positives:
+        lacks.append(f"it was measured on {n_positives} failures, {quality.block_min_positives} are needed")
+    return "; ".join(lacks) or None

@@ -1,0 +1,81 @@
+"""The coverage report over the lake: measure coverage as it is now, write the page whole or not at all."""
+
+import base64
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from evalpipe.evaluators.catalog import current_evaluators
+from evalpipe.lake.store import Lake
+from evalpipe.quality.coverage import coverage_frame, verdict_rates
+from evalpipe.report.charts import mcc_over_time
+from evalpipe.report.html import coverage_page
+from evalpipe.report.summary import ReportTables, issue_table, summarise
+from evalpipe.settings import Settings
+from evalpipe.tables import (
+    CANDIDATES,
+    COVERAGE,
+    EVALUATOR_QUALITY,
+    EVALUATORS,
+    GATE_RESULTS,
+    GATE_RUNS,
+    ISSUES,
+    LABELS,
+    VERDICTS,
+)
+
+
+class Written(NamedTuple):
+    """A report on disk, with what a run's page shows of it."""
+
+    path: Path
+    n_covered: int
+    n_active: int
+    chart_markdown: str
+
+
+def coverage_now(lake: Lake, settings: Settings, now: datetime) -> pl.DataFrame:
+    """COVERAGE of the active issues as of `now`; traffic shares are over the days that evaluators still judge."""
+    judged = lake.scan(VERDICTS).select("evaluator_id", "version", "trace_id", "day", "outcome")
+    window = pl.duration(days=settings.monitor.window_days)
+    recent = judged.filter(pl.col("day") > pl.col("day").max() - window).collect()
+    return coverage_frame(
+        lake.read(ISSUES),
+        current_evaluators(lake.read(EVALUATORS)),
+        lake.read(EVALUATOR_QUALITY),
+        verdict_rates(recent),
+        now=now,
+        settings=settings.quality,
+    )
+
+
+def write_coverage_report(lake: Lake, path: Path, settings: Settings, *, made_from: int, now: datetime) -> Written:
+    """Write the page; a reader never sees half of it. `made_from` is kept in its head."""
+    tables = ReportTables(
+        issues=lake.read(ISSUES),
+        evaluators=lake.read(EVALUATORS),
+        quality=lake.read(EVALUATOR_QUALITY),
+        coverage=lake.read(COVERAGE),
+        labels=lake.read(LABELS),
+        candidates=lake.read(CANDIDATES),
+        gate_runs=lake.read(GATE_RUNS),
+        gate_results=lake.read(GATE_RESULTS),
+    )
+    page = coverage_page(tables, settings=settings, now=now, made_from=made_from)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.part")
+    draft.write_text(page, encoding="utf-8")
+    draft.replace(path)
+    figures = summarise(tables, now=now, settings=settings).figures
+    rows = issue_table(tables, settings).filter(pl.col("evaluator_id").is_not_null())
+    chart = mcc_over_time(tables.quality, rows, settings.quality)
+    return Written(path, figures.n_covered, figures.n_active, _as_markdown_image(chart, "MCC over time"))
+
+
+def _as_markdown_image(svg: str | None, title: str) -> str:
+    """A chart as Dagster's pages can show it: they strip SVG elements but show images in data URIs."""
+    if svg is None:
+        return "nothing to draw yet"
+    return f"![{title}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"

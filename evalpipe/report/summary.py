@@ -1,0 +1,271 @@
+"""What people see of the state of the loop: tables in, the figures, rows and sentences of a report out. Pure.
+
+Drawing is in charts.py, the page in html.py; the command line shows `issue_table` as it is.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from evalpipe.quality.coverage import CoverageFigures, coverage_figures, latest_quality
+from evalpipe.quality.intervals import Interval, wilson
+from evalpipe.quality.trust import shortfall
+from evalpipe.settings import Settings
+from evalpipe.tables import (
+    CANDIDATES,
+    COVERAGE,
+    EVALUATOR_QUALITY,
+    EVALUATORS,
+    GATE_RESULTS,
+    GATE_RUNS,
+    ISSUES,
+    LABELS,
+)
+
+_SPLITS = ("held_out", "prospective", "in_sample")
+_MAX_ALIKE = 4  # next steps of one sort, the most harmful first: the table has the rest
+
+
+@dataclass(frozen=True)
+class ReportTables:
+    """The tables a report is made from, with their whole history; those not given are empty."""
+
+    issues: pl.DataFrame = field(default_factory=ISSUES.empty)
+    evaluators: pl.DataFrame = field(default_factory=EVALUATORS.empty)
+    quality: pl.DataFrame = field(default_factory=EVALUATOR_QUALITY.empty)
+    coverage: pl.DataFrame = field(default_factory=COVERAGE.empty)
+    labels: pl.DataFrame = field(default_factory=LABELS.empty)
+    candidates: pl.DataFrame = field(default_factory=CANDIDATES.empty)
+    gate_runs: pl.DataFrame = field(default_factory=GATE_RUNS.empty)
+    gate_results: pl.DataFrame = field(default_factory=GATE_RESULTS.empty)
+
+
+class Step(NamedTuple):
+    """Something a person should do next. urgency: bad, warn or info."""
+
+    urgency: str
+    what: str
+    detail: str
+
+
+class ArmYield(NamedTuple):
+    """What one arm of the review queue found. `rate` is the share of its reviewed traces that show a failure."""
+
+    arm: str
+    n_queued: int
+    n_reviewed: int
+    n_failures: int
+    rate: float | None
+    interval: Interval | None
+
+
+class QueueYield(NamedTuple):
+    """The arms, and how many times more often the anomaly arm finds a failure than random traces; None unknown."""
+
+    arms: tuple[ArmYield, ...]
+    lift: float | None
+
+
+class LastGate(NamedTuple):
+    """The newest gate: its GATE_RUNS row and its GATE_RESULTS rows, what failed first."""
+
+    run: dict[str, Any]
+    results: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything a report says, in reading order."""
+
+    generated_at: datetime
+    headline: str
+    figures: CoverageFigures
+    n_blocking: int
+    n_monitoring: int
+    steps: tuple[Step, ...]
+    issues: tuple[dict[str, Any], ...]  # rows of `issue_table`, active ones
+    others: tuple[dict[str, Any], ...]  # ISSUES rows of the other states
+    queue: QueueYield
+    last_gate: LastGate | None
+
+
+def summarise(tables: ReportTables, *, now: datetime, settings: Settings) -> Summary:
+    """The state of the loop as of `now`."""
+    rows = issue_table(tables, settings)
+    figures = coverage_figures(rows)
+    queue = queue_yield(tables.candidates, tables.labels, settings.gate.confidence)
+    gate = last_gate(tables.gate_runs, tables.gate_results)
+    return Summary(
+        generated_at=now,
+        headline=_headline(figures, rows),
+        figures=figures,
+        n_blocking=rows.filter(pl.col("status") == "active").height,
+        n_monitoring=rows.filter(pl.col("status") == "monitoring").height,
+        steps=_steps(tables, rows, gate, settings),
+        issues=tuple(rows.iter_rows(named=True)),
+        others=tuple(
+            tables.issues.filter(pl.col("state") != "active")
+            .sort("state", "n_failures", "issue_id", descending=[False, True, False])
+            .iter_rows(named=True)
+        ),
+        queue=queue,
+        last_gate=gate,
+    )
+
+
+def issue_table(tables: ReportTables, settings: Settings) -> pl.DataFrame:
+    """The active issues with their evaluators, most harmful first.
+
+    ISSUES columns; the last COVERAGE figures (is_covered, evaluator_id, version, status, n_occurrences,
+    occurrence_share, traffic_share); kind; mcc, mcc_lower, mcc_upper, tp, fp, tn, fn, n_sessions, confidence of each
+    split, with the suffixes _prospective and _in_sample (held-out has none); n_bad, n_good and n_disputed labels; and
+    `lacks`: what the issue needs before its evaluator blocks releases, null when nothing.
+    """
+    last = tables.coverage.filter(pl.col("measured_at") == pl.col("measured_at").max()).drop(
+        "measured_at", "name", "mcc", "mcc_lower", "occurrence_share", "n_occurrences"
+    )
+    is_failure, is_disputed = pl.col("is_failure"), pl.col("is_disputed")
+    labelled = tables.labels.group_by("issue_id").agg(
+        n_bad=is_failure.sum(), n_good=(~is_failure).sum(), n_disputed=is_disputed.sum()
+    )
+    rows = (
+        tables.issues.filter(pl.col("state") == "active")
+        .join(last, on="issue_id", how="left")
+        .join(tables.evaluators.select("evaluator_id", "version", "kind"), on=["evaluator_id", "version"], how="left")
+        .join(labelled, on="issue_id", how="left")
+    )
+    for split in _SPLITS:
+        rows = rows.join(_of_split(tables.quality, split), on=["evaluator_id", "version"], how="left")
+    n_failures = pl.col("n_failures")
+    rows = rows.with_columns(
+        pl.col("is_covered").fill_null(False),
+        pl.col("n_bad", "n_good", "n_disputed").fill_null(0),
+        n_occurrences=n_failures,
+        occurrence_share=(n_failures / n_failures.sum()).fill_nan(0.0),
+    ).sort("n_failures", "issue_id", descending=[True, False])
+    lacks = [_lacks(row, settings) for row in rows.iter_rows(named=True)]
+    return rows.with_columns(lacks=pl.Series(lacks, dtype=pl.String))
+
+
+def queue_yield(candidates: pl.DataFrame, labels: pl.DataFrame, confidence: float) -> QueueYield:
+    """What reviewing found, by the arm that drew the traces; a trace is a failure when any issue's label says so."""
+    found = labels.group_by("trace_id").agg(is_failure=pl.col("is_failure").any())
+    counted = (
+        candidates.unique(["trace_id", "arm"])
+        .join(found, on="trace_id", how="left")
+        .group_by("arm")
+        .agg(
+            n_queued=pl.len(),
+            n_reviewed=(pl.col("is_failure").is_not_null() | (pl.col("status") == "reviewed")).sum(),
+            n_failures=pl.col("is_failure").sum(),
+        )
+        .sort("arm")
+    )
+    arms = tuple(
+        ArmYield(arm, n_queued, n, k, k / n if n else None, wilson(k, n, confidence))
+        for arm, n_queued, n, k in counted.iter_rows()
+    )
+    rates = {arm.arm: arm.rate for arm in arms}
+    anomaly, control = rates.get("anomaly"), rates.get("control")
+    return QueueYield(arms, anomaly / control if anomaly is not None and control else None)
+
+
+def last_gate(runs: pl.DataFrame, results: pl.DataFrame) -> LastGate | None:
+    """The gate that was decided last; None before the first."""
+    if runs.is_empty():
+        return None
+    run = runs.sort("decided_at", "gate_id").row(-1, named=True)
+    severity = pl.col("outcome").replace_strict({"failed": 0, "abstained": 1, "passed": 2}, default=3)
+    role = pl.col("role").replace_strict({"blocking": 0, "monitoring": 1}, default=2)
+    rows = results.filter(pl.col("gate_id") == run["gate_id"]).sort(severity, role, "evaluator_id")
+    return LastGate(run, tuple(rows.iter_rows(named=True)))
+
+
+def counted(n: int, noun: str, nouns: str | None = None) -> str:
+    """'1 issue', '2 issues'."""
+    return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"
+
+
+def _of_split(quality: pl.DataFrame, split: str) -> pl.DataFrame:
+    figures = ("mcc", "mcc_lower", "mcc_upper", "tp", "fp", "tn", "fn", "n_sessions", "confidence")
+    suffix = "" if split == "held_out" else f"_{split}"
+    return latest_quality(quality, split).select(
+        "evaluator_id", "version", *(pl.col(name).alias(name + suffix) for name in figures)
+    )
+
+
+def _lacks(row: dict[str, Any], settings: Settings) -> str | None:
+    """What an issue needs before its evaluator blocks, as something a person can do or wait for."""
+    if row["status"] in ("active", "monitoring"):
+        n_positives = (row["tp"] or 0) + (row["fn"] or 0)
+        return shortfall(row["mcc"], row["mcc_lower"], n_positives, settings.quality)
+    n_bad = max(0, settings.generation.min_positives - row["n_bad"])
+    n_good = max(0, settings.generation.min_negatives - row["n_good"])
+    missing = [f"{n_bad} more annotated failures"] if n_bad else []
+    missing += [f"{n_good} more traces annotated as free of it"] if n_good else []
+    if missing:
+        return f"needs {' and '.join(missing)}"
+    if row["evaluator_id"] is None:
+        return "has enough annotations: run evalpipe generate"
+    if row["n_disputed"]:
+        return f"{counted(row['n_disputed'], 'label is', 'labels are')} disputed: agree on what counts as this failure"
+    reached = "is undefined" if row["mcc"] is None else f"reaches only {row['mcc']:.2f}"
+    return f"its MCC {reached}: say more sharply what counts as this failure, or annotate more of both kinds"
+
+
+def _headline(figures: CoverageFigures, rows: pl.DataFrame) -> str:
+    if figures.n_active == 0:
+        return "No issue is tracked yet: annotate the review queue, and the first failure modes become issues."
+    n_blocking = rows.filter(pl.col("status") == "active").height
+    issues = counted(figures.n_active, "active issue")
+    if figures.n_covered == 0:
+        return f"None of {issues} is covered yet by an evaluator that can be trusted."
+    covered = "is covered" if figures.n_covered == 1 else "are covered"
+    blocks = {0: "none of them may block a release yet", 1: "one of them may block a release"}
+    said = blocks.get(n_blocking, f"{n_blocking} of them may block a release")
+    return f"{figures.n_covered} of {issues} {covered} by an evaluator that can be trusted; {said}."
+
+
+def _steps(tables: ReportTables, rows: pl.DataFrame, gate: LastGate | None, settings: Settings) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    if gate is not None and gate.run["decision"] != "pass":
+        release = f"release {gate.run['release']}" if gate.run["release"] else "the last gated release"
+        word = "Fix" if gate.run["decision"] == "block" else "Look at"
+        steps.append(Step("bad", f"{word} {release}", gate.run["reasons"][0] if gate.run["reasons"] else ""))
+    uncovered = rows.filter(~pl.col("is_covered")).head(_MAX_ALIKE).iter_rows(named=True)
+    steps += [Step("warn", f"Cover “{row['name']}”", str(row["lacks"])) for row in uncovered]
+    belied = rows.filter("is_covered", pl.col("mcc_prospective") < settings.quality.monitor_mcc)
+    steps += [
+        Step(
+            "warn",
+            f"Check the evaluator of “{row['name']}”",
+            f"on annotations made after it, its MCC is {row['mcc_prospective']:.2f}; held out it was {row['mcc']:.2f}",
+        )
+        for row in belied.head(_MAX_ALIKE).iter_rows(named=True)
+    ]
+    n_disputed = int(rows["n_disputed"].sum())
+    if n_disputed:
+        said = "annotators disagree about whether the failure is present"
+        steps.append(Step("warn", f"Settle {counted(n_disputed, 'disputed label')}", said))
+    waiting = _waiting(tables)
+    if waiting is not None:
+        steps.append(waiting)
+    watching = rows.filter(pl.col("status") == "monitoring", pl.col("lacks").is_not_null())
+    steps += [
+        Step("info", f"Strengthen “{row['name']}”", f"it only monitors: {row['lacks']}")
+        for row in watching.head(_MAX_ALIKE).iter_rows(named=True)
+    ]
+    return tuple(steps)
+
+
+def _waiting(tables: ReportTables) -> Step | None:
+    if tables.candidates.is_empty():
+        return None
+    cycle = tables.candidates["cycle"].max()
+    queue = tables.candidates.filter((pl.col("cycle") == cycle) & (pl.col("status") == "queued"))
+    n = queue.join(tables.labels, on="trace_id", how="anti")["trace_id"].n_unique()
+    if n == 0:
+        return None
+    return Step("info", f"Review {counted(n, 'trace')}", f"the queue of {cycle} waits: evalpipe queue export")

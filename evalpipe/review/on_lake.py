@@ -1,0 +1,109 @@
+"""The reviewers' desk over the lake: build a cycle's queue, take annotation files in, find what was annotated."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from evalpipe.errors import InputError
+from evalpipe.ids import content_hash
+from evalpipe.lake.store import Lake
+from evalpipe.otlp.landing import Landing
+from evalpipe.review.annotations import AnnotationFile, file_rejection, inbox_files, read_annotations, settle
+from evalpipe.review.queues import Reviewer, candidate_frame, cycle_days
+from evalpipe.settings import ReviewSettings
+from evalpipe.tables import ANNOTATIONS, CANDIDATES, RAW_OTLP, REJECTIONS, TRACE_SIGNALS, TRACES
+
+
+def queue_of_cycle(lake: Lake, cycle: str, reviewers: Sequence[Reviewer], settings: ReviewSettings) -> pl.DataFrame:
+    """The CANDIDATES of `cycle`. What a reviewer has read stays in it, so that its yield can be measured.
+
+    Nothing that was queued in another cycle or annotated before comes to the same reviewer again.
+    """
+    in_cycle = pl.col("day").is_between(*cycle_days(cycle))
+    annotated = lake.read(ANNOTATIONS).select("trace_id", reviewer="annotator").unique()
+    queued = lake.read(CANDIDATES)
+    read = (
+        queued.filter(pl.col("cycle") == cycle)
+        .join(annotated.select("trace_id").unique(), on="trace_id", how="semi")
+        .with_columns(status=pl.lit("reviewed"))
+    )
+    known = pl.concat([annotated, queued.filter(pl.col("cycle") != cycle).select("trace_id", "reviewer")])
+    known = pl.concat([known, read.select("trace_id", "reviewer")]).unique()
+    fresh = candidate_frame(
+        cycle,
+        lake.read(TRACE_SIGNALS, in_cycle),
+        lake.read(TRACES, in_cycle),
+        known,
+        reviewers,
+        settings,
+    )
+    return pl.concat([read, fresh]).unique(CANDIDATES.key, keep="first", maintain_order=True)
+
+
+def take_in_annotations(
+    lake: Lake, landing: Landing, inbox: Path, file: Path, now: datetime, default_annotator: str | None = None
+) -> AnnotationFile:
+    """Append the good rows of an inbox file, send the refused ones to `rejections`, and settle the file.
+
+    Rows are committed before the file moves: a crash in between imports it again, which changes nothing.
+    A trace counts as known when its spans have landed, decoded or not. Raises InputError for a file that cannot be
+    read as annotations, after it has gone to inbox/rejected and `rejections`, so that it is not met again.
+    """
+
+    def known_traces(trace_ids: list[str]) -> set[str]:
+        asked = pl.Series("trace_id", trace_ids)
+        found = lake.scan(TRACES).filter(pl.col("trace_id").is_in(asked.implode())).select("trace_id").collect()
+        known = set(found["trace_id"])
+        if known.issuperset(trace_ids):
+            return known
+        decoded = set(lake.scan(RAW_OTLP).select("segment_id").collect()["segment_id"])
+        pending = [segment for segment in landing.ledger()["segment_id"] if segment not in decoded]
+        return known | landing.pending_trace_ids(pending)
+
+    try:
+        taken = read_annotations(file, known_traces=known_traces, now=now, default_annotator=default_annotator)
+    except InputError as error:
+        lake.append_new(REJECTIONS, file_rejection(file, error, now))
+        settle(file, error, inbox)
+        raise
+    if taken.rejections.height:
+        lake.append_new(REJECTIONS, taken.rejections)
+    if taken.rows.height:
+        lake.append_new(ANNOTATIONS, taken.rows)
+    settle(file, taken, inbox)
+    return taken
+
+
+def take_in_inbox(lake: Lake, landing: Landing, inbox: Path, now: datetime) -> list[AnnotationFile | InputError]:
+    """Take in every file that waits; one that cannot be read is refused and the rest goes on."""
+    results: list[AnnotationFile | InputError] = []
+    for file in inbox_files(inbox):
+        try:
+            results.append(take_in_annotations(lake, landing, inbox, file, now))
+        except InputError as error:
+            results.append(error)
+    return results
+
+
+def deliver(file: Path, inbox: Path) -> Path:
+    """Copy a file into the inbox, whole or not at all, under a name that its content makes its own."""
+    inbox.mkdir(parents=True, exist_ok=True)
+    content = file.read_bytes()
+    target = inbox / f"{file.stem}-{content_hash(content, 8)}{file.suffix}"
+    draft = inbox / f".{target.name}.part"
+    draft.write_bytes(content)
+    draft.replace(target)
+    return target
+
+
+def labelled_traces(lake: Lake, annotations: pl.DataFrame) -> pl.DataFrame:
+    """trace_id, day, session_id, service_name of the annotated traces; reads these columns only."""
+    asked = annotations["trace_id"].unique()
+    return (
+        lake.scan(TRACES)
+        .filter(pl.col("trace_id").is_in(asked.implode()))
+        .select("trace_id", "day", "session_id", "service_name")
+        .collect()
+    )

@@ -1,0 +1,254 @@
+"""The trace view: one row a trace, in the columns that evaluators judge and patterns are mined from.
+
+Everything here is derived from TRACES rows alone, and mostly from the transcript, so that what a rule says of a
+trace can be found again by reading it. Features that need other traces (signals, anomaly) are not here.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from evalpipe.tables import TRACES
+from evalpipe.traces.words import ROW, grounding, tokens_of, user_similarity
+
+TEXT_FIELDS: tuple[str, ...] = ("request", "user", "final", "assistant", "tool_input", "tool_output")
+"""Text, '' when there is none. request is the first user message, final the last assistant message; the others are
+all messages of their kind joined by MESSAGE_SEPARATOR."""
+
+NUMBER_FIELDS: tuple[str, ...] = (
+    "n_user_messages",
+    "n_assistant_messages",
+    "n_tool_calls",
+    "n_tool_errors",
+    "n_distinct_tools",
+    "max_identical_calls",
+    "max_user_similarity",
+    "n_input_tokens",
+    "n_output_tokens",
+    "duration_s",
+    "cost_usd",
+    "turn_index",
+    "n_request_words",
+    "n_final_words",
+    "n_assistant_words",
+    "answer_novelty",
+    "answer_pair_novelty",
+    "n_novel_numbers",
+    "final_is_json",
+    "final_request_overlap",
+)
+"""Float64, null where the question makes no sense (the novelty of an answer that was never given)."""
+
+NUMBER_MEANINGS: Mapping[str, str] = {
+    "n_user_messages": "user messages",
+    "n_assistant_messages": "assistant messages",
+    "n_tool_calls": "tool calls",
+    "n_tool_errors": "tool calls that failed",
+    "n_distinct_tools": "different tools called",
+    "max_identical_calls": "times the most repeated call (same tool, same arguments) was made",
+    "max_user_similarity": "word overlap of the two most alike user messages",
+    "n_input_tokens": "input tokens",
+    "n_output_tokens": "output tokens",
+    "duration_s": "duration in seconds",
+    "cost_usd": "cost in US dollars",
+    "turn_index": "position in the session, from 0",
+    "n_request_words": "words in the request",
+    "n_final_words": "words in the final answer",
+    "n_assistant_words": "words in all assistant messages",
+    "answer_novelty": "share of the final answer's content words found in no tool output or user message",
+    "answer_pair_novelty": "share of the final answer's word pairs found in no tool output or user message",
+    "n_novel_numbers": "numbers in the final answer found in no tool output or user message",
+    "final_is_json": "1 when the final answer is a JSON object or array, else 0",
+    "final_request_overlap": "share of the request's content words that the final answer takes up",
+}
+"""Each number field in words, for explanations."""
+
+TEXT_MEANINGS: Mapping[str, str] = {
+    "request": "the request",
+    "user": "what the user says",
+    "final": "the final answer",
+    "assistant": "what the assistant says",
+    "tool_input": "a tool's arguments",
+    "tool_output": "a tool's result",
+}
+"""Each text field in words."""
+
+MESSAGE_SEPARATOR = "\x1e"
+CALL_SEPARATOR = "\x1f"
+
+_CARRIED = ("trace_id", "session_id", "service_name", "day")
+_COUNTS = (
+    "n_user_messages",
+    "n_assistant_messages",
+    "n_tool_calls",
+    "n_tool_errors",
+    "n_distinct_tools",
+    "max_identical_calls",
+)
+
+
+def view_frame(traces: pl.DataFrame) -> pl.DataFrame:
+    """The view of TRACES rows: the same rows in the same order.
+
+    Columns: trace_id, session_id, service_name, day; the TEXT_FIELDS; `tool_sequence`, the calls in order as
+    '\\x1fNAME:ok\\x1fNAME:err\\x1f' ('' without calls); the NUMBER_FIELDS; and the transcript itself, for evaluators
+    that read it whole. Words are compared in lower case; content words are those left after a short list of English
+    function words. The text of system messages is not in the view: it is the same in every trace of a release.
+    """
+    rows = traces.with_columns(_transcript()).with_row_index(ROW)
+    view = rows.select(
+        ROW,
+        *_CARRIED,
+        "transcript",
+        pl.col("n_input_tokens", "n_output_tokens", "cost_usd", "turn_index").cast(pl.Float64),
+        duration_s=pl.col("duration_ns") / 1e9,
+    )
+    messages = _messages(rows)
+    tokens = tokens_of(messages)
+    for part in (
+        _spoken(messages, tokens),
+        _called(messages),
+        user_similarity(tokens),
+        grounding(tokens),
+    ):
+        view = view.join(part, on=ROW, how="left", maintain_order="left")
+    return view.select(
+        *_CARRIED,
+        pl.col(*TEXT_FIELDS, "tool_sequence").fill_null(""),
+        pl.col(*_COUNTS).fill_null(0).cast(pl.Float64),
+        pl.col(*(name for name in NUMBER_FIELDS if name not in _COUNTS)).cast(pl.Float64),
+        "transcript",
+    ).select(*_CARRIED, *TEXT_FIELDS, "tool_sequence", *NUMBER_FIELDS, "transcript")
+
+
+def tool_name_in_sequence(name: str) -> str:
+    """A tool's name as it stands in `tool_sequence`: it cannot hold the separator."""
+    return name.replace(CALL_SEPARATOR, "")
+
+
+def _transcript() -> pl.Expr:
+    """The transcript; of a trace without one, its request and response."""
+    spoken = pl.concat_list(
+        pl.struct(
+            role=pl.lit(role),
+            content=pl.col(column),
+            tool=pl.lit(None, pl.String),
+            is_error=pl.lit(False),
+        )
+        for role, column in (("user", "request"), ("assistant", "response"))
+    ).cast(TRACES.schema["transcript"])
+    has_none = pl.col("transcript").list.len().fill_null(0) == 0
+    return pl.when(has_none).then(spoken).otherwise("transcript").alias("transcript")
+
+
+def _messages(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row a message that says something: ROW, _message (its number), role, content, tool, is_error, in order."""
+    is_call = pl.col("role").is_in(["tool_call", "tool_result"])
+    is_speech = pl.col("role").is_in(["user", "assistant"]) & pl.col("content").str.contains(r"\S")
+    return (
+        rows.select(ROW, "transcript")
+        .explode("transcript")
+        .unnest("transcript")
+        .filter(is_call | is_speech)
+        .with_columns(pl.col("content").fill_null(""), pl.col("is_error").fill_null(False))
+        .with_row_index("_message")
+    )
+
+
+def _spoken(messages: pl.DataFrame, tokens: pl.DataFrame) -> pl.DataFrame:
+    """What user and assistant said, and how much."""
+    texts = [
+        messages.filter(pl.col("role") == role)
+        .group_by(ROW)
+        .agg(
+            pl.col("content").str.join(MESSAGE_SEPARATOR).alias(role),
+            pl.len().alias(f"n_{role}_messages"),
+            one,
+        )
+        for role, one in (
+            ("user", pl.col("content").first().alias("request")),
+            ("assistant", pl.col("content").last().alias("final")),
+        )
+    ]
+    n_words = pl.col("words").list.len()
+    of_assistant = pl.col("role") == "assistant"
+    words = (
+        tokens.filter(pl.col("role") != "tool_result")
+        .group_by(ROW)
+        .agg(
+            n_request_words=n_words.filter(~of_assistant & pl.col("is_first")).first(),
+            n_final_words=n_words.filter(of_assistant & pl.col("is_last")).first(),
+            n_assistant_words=pl.when(of_assistant.any()).then(n_words.filter(of_assistant).sum()),
+        )
+    )
+    spoken = texts[0].join(texts[1], on=ROW, how="full", coalesce=True)
+    spoken = spoken.join(words, on=ROW, how="full", coalesce=True)
+    return spoken.with_columns(final_is_json=_is_json(spoken["final"]))
+
+
+def _called(messages: pl.DataFrame) -> pl.DataFrame:
+    """The tool calls: in sequence, counted, and their arguments and results as text."""
+    of_tools = messages.filter(pl.col("role").is_in(["tool_call", "tool_result"])).with_columns(
+        tool=pl.col("tool").fill_null("unknown").str.replace_all(CALL_SEPARATOR, "", literal=True)
+    )
+    is_call = pl.col("role") == "tool_call"
+    texts = of_tools.group_by(ROW).agg(
+        tool_input=pl.col("content").filter(is_call).str.join(MESSAGE_SEPARATOR),
+        tool_output=pl.col("content").filter(~is_call).str.join(MESSAGE_SEPARATOR),
+    )
+    # Calls may run side by side, so the k-th result of a tool belongs to its k-th call. A result whose call was
+    # not recorded is a call too.
+    calls = (
+        of_tools.with_columns(k=pl.col("_message").cum_count().over(ROW, "tool", "role"))
+        .group_by(ROW, "tool", "k", maintain_order=True)
+        .agg(pl.col("is_error").any(), arguments=pl.col("content").filter(is_call).first())
+    )
+    counts = calls.group_by(ROW, maintain_order=True).agg(
+        (pl.col("tool") + pl.when("is_error").then(pl.lit(":err")).otherwise(pl.lit(":ok")))
+        .str.join(CALL_SEPARATOR)
+        .alias("tool_sequence"),
+        n_tool_calls=pl.len(),
+        n_tool_errors=pl.col("is_error").sum(),
+        n_distinct_tools=pl.col("tool").n_unique(),
+    )
+    repeats = (
+        calls.filter(pl.col("arguments").is_not_null())
+        .group_by(ROW, "tool", "arguments")
+        .len()
+        .group_by(ROW)
+        .agg(max_identical_calls=pl.col("len").max())
+    )
+    return (
+        counts.with_columns(
+            tool_sequence=pl.concat_str(pl.lit(CALL_SEPARATOR), "tool_sequence", pl.lit(CALL_SEPARATOR))
+        )
+        .join(repeats, on=ROW, how="left")
+        .join(texts, on=ROW, how="left")
+    )
+
+
+def _is_json(texts: pl.Series) -> pl.Series:
+    """1 where the text is a JSON object or array, else 0, null where there is no text.
+
+    Only texts with the right first and last character are parsed; there is no expression for it.
+    """
+    candidates = texts.str.strip_chars().str.contains(r"(?s)^(?:\{.*\}|\[.*\])$")
+    parsed = [
+        None if is_candidate is None else is_candidate and _parses(text)
+        for text, is_candidate in zip(texts, candidates, strict=True)
+    ]
+    return pl.Series("final_is_json", parsed, dtype=pl.Boolean).cast(pl.Float64)
+
+
+def _parses(text: str) -> bool:
+    try:
+        json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")

@@ -1,0 +1,85 @@
+"""A small suite, its issues and case files for the tests of this room."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from evalpipe.evaluators.artifact import Artifact
+from evalpipe.gate.cases import read_cases
+from evalpipe.gate.judge import GateOutcome, judge_cases
+from evalpipe.settings import Settings
+from evalpipe.tables import GATE_RESULTS, GATE_RUNS, ISSUES
+from evalpipe_tests.evaluators.made import artifact
+
+NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+
+def flags(number: int, phrase: str, **fields: Any) -> Artifact:
+    """The evaluator of issue `number`: an answer that contains `phrase` shows the failure."""
+    rule = {"op": "contains", "field": "final", "any": [phrase]}
+    names = {"evaluator_id": f"ev_{number}", "issue_id": f"iss_{number}", "failure_mode": f"says {phrase}"}
+    return artifact({"rule": rule}, **names | fields)
+
+
+def suite(*artifacts: Artifact, mcc: float | None = 0.9, mcc_lower: float | None = 0.7, n: int = 20) -> pl.DataFrame:
+    """The artifacts as evaluators/on_lake.standing gives them, all with the same figures."""
+    return pl.DataFrame(
+        [
+            {
+                "evaluator_id": made.evaluator_id,
+                "version": made.version,
+                "issue_id": made.issue_id,
+                "failure_mode": made.failure_mode,
+                "kind": made.kind,
+                "artifact": made.to_json(),
+                "artifact_sha256": made.sha256,
+                "mcc": mcc,
+                "mcc_lower": mcc_lower,
+                "tp": n,
+                "fn": 0,
+            }
+            for made in artifacts
+        ],
+        schema_overrides={"mcc": pl.Float64, "mcc_lower": pl.Float64},
+    )
+
+
+def issues(suite: pl.DataFrame, state: str = "active") -> pl.DataFrame:
+    rows = suite.select("issue_id", name="failure_mode").with_columns(
+        state=pl.lit(state),
+        flags=pl.lit([], pl.List(pl.String)),
+        services=pl.lit([], pl.List(pl.String)),
+        n_failures=pl.lit(20),
+        **{name: pl.lit(NOW) for name in ("first_seen_at", "last_seen_at", "updated_at")},
+    )
+    return ISSUES.conform(rows)
+
+
+def case_file(folder: Path, *cases: Any, name: str = "cases.jsonl") -> Path:
+    """JSON lines; a text stands as it is."""
+    path = folder / name
+    path.write_text("\n".join(c if isinstance(c, str) else json.dumps(c) for c in cases), encoding="utf-8")
+    return path
+
+
+def answers(folder: Path, *outputs: str, **metadata: Any) -> pl.DataFrame:
+    """Cases with these outputs, named c0, c1..."""
+    cases = [{"id": f"c{i}", "input": "q", "output": o, "metadata": metadata} for i, o in enumerate(outputs)]
+    return read_cases(case_file(folder, *cases))
+
+
+def judge(traces: pl.DataFrame, suite_rows: pl.DataFrame, **options: Any) -> GateOutcome:
+    options = {
+        "earlier_runs": GATE_RUNS.empty(),
+        "earlier_results": GATE_RESULTS.empty(),
+        "source": "cases",
+        "release": None,
+        "settings": Settings(),
+        "now": NOW,
+        "issues": issues(suite_rows),
+        **options,
+    }
+    return judge_cases(traces, suite_rows, options.pop("issues"), **options)

@@ -1,0 +1,127 @@
+"""Judging cases with generated evaluators, from TRACES to GATE_RUNS and GATE_RESULTS."""
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from evalpipe.errors import ArtifactError, InputError
+from evalpipe.settings import GateSettings, Settings
+from evalpipe.tables import GATE_RESULTS, GATE_RUNS, TRACES
+from evalpipe_tests.gate.made import NOW, answers, flags, issues, judge, suite
+
+SORRY, REFUND = flags(1, "sorry"), flags(2, "refund")
+
+
+def test_a_release_that_shows_the_failure_is_blocked(tmp_path):
+    outcome = judge(answers(tmp_path, "sorry", "Sorry!", "fine", "fine"), suite(SORRY, REFUND))
+    assert outcome.run.schema == GATE_RUNS.schema
+    assert outcome.results.schema == GATE_RESULTS.schema
+    run = outcome.run.row(0, named=True)
+    assert (run["decision"], run["n_cases"], run["n_evaluators"], run["suite_pass_rate"]) == ("block", 4, 2, 0.5)
+    sorry, refund = outcome.results.iter_rows(named=True)
+    assert (sorry["outcome"], sorry["n_pass"], sorry["n_fail"], sorry["pass_rate"]) == ("failed", 2, 2, 0.5)
+    assert sorry["failing_case_ids"] == ["c0", "c1"]
+    assert sorry["link"] == "known open"
+    assert (refund["outcome"], refund["link"], refund["n_pass"]) == ("passed", None, 4)
+
+
+def test_a_good_release_passes(tmp_path):
+    outcome = judge(answers(tmp_path, "fine", "well"), suite(SORRY))
+    assert outcome.decision.exit_code == 0
+    assert outcome.run["reasons"][0].to_list() == list(outcome.decision.reasons)
+
+
+def test_an_evaluator_without_a_role_is_not_run(tmp_path):
+    outcome = judge(answers(tmp_path, "sorry"), suite(SORRY, mcc=0.2))
+    assert outcome.verdicts.is_empty()
+    assert outcome.results["role"].to_list() == ["skipped"]
+    assert outcome.decision.exit_code == 2
+
+
+def test_an_evaluator_that_was_never_measured_abstains(tmp_path):
+    outcome = judge(answers(tmp_path, "sorry"), suite(SORRY, mcc=None, mcc_lower=None))
+    assert outcome.results.select("role", "outcome", "mcc").row(0) == ("skipped", "abstained", None)
+
+
+def test_an_evaluator_of_another_service_is_not_asked(tmp_path):
+    elsewhere = flags(2, "sorry", services=["billing"])
+    outcome = judge(answers(tmp_path, "sorry", "ok", service="shop"), suite(SORRY, elsewhere))
+    assert dict(outcome.results.select("evaluator_id", "outcome").iter_rows()) == {"ev_1": "failed", "ev_2": "skipped"}
+
+
+def test_the_same_question_has_the_same_id_whatever_the_time_and_the_order(tmp_path):
+    traces = answers(tmp_path, "sorry", "fine")
+    first = judge(traces, suite(SORRY, REFUND))
+    again = judge(traces.reverse(), suite(REFUND, SORRY), now=NOW + timedelta(days=3))
+    assert first.run["gate_id"][0] == again.run["gate_id"][0]
+
+
+def test_another_question_has_another_id(tmp_path):
+    traces, rows = answers(tmp_path, "sorry", "fine"), suite(SORRY)
+    stricter = Settings(gate=GateSettings(pass_rate=0.95))
+    outcomes = [
+        judge(traces, rows),
+        judge(traces, rows, release="1.0"),
+        judge(traces, rows, settings=stricter),
+        judge(traces, rows, issues=issues(rows, "resolved")),
+        judge(traces, suite(SORRY, mcc=0.7)),
+        judge(traces, suite(REFUND)),
+        judge(answers(tmp_path, "sorry", "good"), rows),
+    ]
+    assert len({outcome.run["gate_id"][0] for outcome in outcomes}) == len(outcomes)
+
+
+def test_the_release_is_the_one_that_all_cases_state(tmp_path):
+    assert judge(answers(tmp_path, "a", "b", version="2.1"), suite(SORRY)).run["release"][0] == "2.1"
+    mixed = pl.concat([answers(tmp_path, "a", version="1"), answers(tmp_path, "b", version="2")])
+    assert judge(mixed, suite(SORRY)).run["release"][0] is None
+
+
+def gate_after(earlier, folder, *outputs, **options):
+    runs, results = pl.concat([e.run for e in earlier]), pl.concat([e.results for e in earlier])
+    return judge(answers(folder, *outputs), suite(SORRY), earlier_runs=runs, earlier_results=results, **options)
+
+
+def test_a_failure_after_a_pass_is_a_new_regression(tmp_path):
+    good = judge(answers(tmp_path, "fine"), suite(SORRY), release="1.0")
+    bad = gate_after([good], tmp_path, "sorry", release="1.1", now=NOW + timedelta(days=1))
+    assert bad.results["link"][0] == "new regression"
+    worse = gate_after([good, bad], tmp_path, "sorry", "sorry", release="1.2", now=NOW + timedelta(days=2))
+    assert worse.results["link"][0] == "known open"
+
+
+def test_an_earlier_gate_of_the_same_release_is_not_the_release_before(tmp_path):
+    good = judge(answers(tmp_path, "fine"), suite(SORRY), release="1.1")
+    assert gate_after([good], tmp_path, "sorry", release="1.1").results["link"][0] == "known open"
+
+
+def test_a_gate_repeated_says_the_same_although_it_is_in_the_history(tmp_path):
+    first = judge(answers(tmp_path, "sorry"), suite(SORRY))
+    again = gate_after([first], tmp_path, "sorry")
+    assert again.results.equals(first.results)
+
+
+def test_a_resolved_issue_whose_failure_returns_is_told_but_not_blocked(tmp_path):
+    rows = suite(SORRY, REFUND)
+    states = pl.concat([issues(suite(SORRY), "resolved"), issues(suite(REFUND))])
+    outcome = judge(answers(tmp_path, "sorry"), rows, issues=states)
+    assert outcome.decision.decision == "pass"
+    assert outcome.results["link"].to_list() == ["returned after resolution", None]
+
+
+def test_of_many_failing_cases_the_first_fifty_are_named(tmp_path):
+    results = judge(answers(tmp_path, *["sorry"] * 60), suite(SORRY)).results
+    assert results["n_fail"][0] == 60
+    assert len(results["failing_case_ids"][0]) == 50
+
+
+def test_an_artifact_that_was_changed_is_never_run(tmp_path):
+    tampered = suite(SORRY).with_columns(artifact=pl.col("artifact").str.replace("sorry", "never", literal=True))
+    with pytest.raises(ArtifactError):
+        judge(answers(tmp_path, "sorry"), tampered)
+
+
+def test_no_cases_is_an_error():
+    with pytest.raises(InputError, match="no cases"):
+        judge(TRACES.empty(), suite(SORRY))

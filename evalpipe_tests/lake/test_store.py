@@ -1,0 +1,136 @@
+import multiprocessing
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from evalpipe.errors import InputError
+from evalpipe.lake.maintenance import maintain
+from evalpipe.lake.store import Lake
+from evalpipe.tables import ISSUES, VERDICTS
+
+MONDAY, TUESDAY = date(2026, 1, 5), date(2026, 1, 6)
+
+
+def verdicts(ids: list[str], day: date = MONDAY, outcome: str = "pass") -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "evaluator_id": "ev_a",
+            "version": 1,
+            "trace_id": ids,
+            "day": day,
+            "issue_id": "iss_a",
+            "outcome": outcome,
+            "inclusion_probability": 1.0,
+        }
+    )
+
+
+def issue(name: str) -> pl.DataFrame:
+    at = datetime(2026, 1, 5, tzinfo=UTC)
+    return pl.DataFrame(
+        {
+            "issue_id": ["iss_a"],
+            "name": [name],
+            "state": ["active"],
+            "flags": [[]],
+            "services": [["shop"]],
+            "n_failures": [3],
+            "first_seen_at": [at],
+            "last_seen_at": [at],
+            "updated_at": [at],
+        },
+        schema_overrides={"flags": pl.List(pl.String)},
+    )
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(tmp_path / "lake")
+
+
+def test_a_table_that_was_never_written_reads_as_empty_with_its_columns(lake: Lake):
+    assert lake.read(VERDICTS).schema == VERDICTS.schema
+    assert lake.version(VERDICTS) is None
+
+
+def test_appending_the_same_rows_again_adds_none_and_makes_no_version(lake: Lake):
+    assert lake.append_new(VERDICTS, verdicts(["t1", "t2"])) == 2
+    version = lake.version(VERDICTS)
+    assert lake.append_new(VERDICTS, verdicts(["t2", "t1"])) == 0
+    assert lake.version(VERDICTS) == version
+
+
+def test_the_first_delivery_of_a_key_wins_also_within_one_frame(lake: Lake):
+    both = pl.concat([verdicts(["t1"], outcome="fail"), verdicts(["t1"], outcome="pass")])
+    assert lake.append_new(VERDICTS, both) == 1
+    lake.append_new(VERDICTS, verdicts(["t1"], outcome="pass"))
+    assert lake.read(VERDICTS)["outcome"].to_list() == ["fail"]
+
+
+def test_a_replaced_day_leaves_the_other_days_alone(lake: Lake):
+    lake.append_new(VERDICTS, pl.concat([verdicts(["t1", "t2"], MONDAY), verdicts(["t3"], TUESDAY)]))
+    lake.replace(VERDICTS, verdicts(["t9"], MONDAY), partition=MONDAY)
+    assert sorted(lake.read(VERDICTS)["trace_id"]) == ["t3", "t9"]
+    lake.replace(VERDICTS, VERDICTS.empty(), partition=MONDAY)
+    assert lake.read(VERDICTS)["trace_id"].to_list() == ["t3"]
+
+
+def test_an_upsert_replaces_by_key(lake: Lake):
+    lake.upsert(ISSUES, issue("first"))
+    lake.upsert(ISSUES, issue("second"))
+    assert lake.read(ISSUES)["name"].to_list() == ["second"]
+
+
+def test_a_partition_remembers_what_it_was_made_from_through_compaction(lake: Lake):
+    for day, inputs in ((MONDAY, 11), (TUESDAY, 22), (MONDAY, 10)):  # a smaller number may follow a larger one
+        lake.replace(VERDICTS, verdicts(["t1"], day), partition=day, made_from=inputs)
+    for n in range(12):  # past a checkpoint, which lies every 10 commits
+        lake.append_new(VERDICTS, verdicts([f"more{n}"], TUESDAY))
+    maintain(lake, retention_hours=168)
+    assert lake.made_from(VERDICTS, [str(MONDAY), str(TUESDAY), "2026-01-07"]) == {
+        "2026-01-05": 10,
+        "2026-01-06": 22,
+        "2026-01-07": None,
+    }
+
+
+def test_an_empty_append_still_remembers_what_it_was_made_from(lake: Lake):
+    lake.append_new(VERDICTS, VERDICTS.empty(), scope=str(MONDAY), made_from=5)
+    assert lake.made_from(VERDICTS, [str(MONDAY)]) == {str(MONDAY): 5}
+    assert lake.read(VERDICTS).is_empty()
+
+
+def test_maintenance_changes_no_row(lake: Lake):
+    for n in range(5):
+        lake.append_new(VERDICTS, verdicts([f"t{n}"]))
+    before = lake.read(VERDICTS).sort("trace_id")
+    done = maintain(lake, retention_hours=168)
+    assert lake.read(VERDICTS).sort("trace_id").equals(before)
+    assert done.row(0, named=True)["n_files_after"] == 1
+
+
+def test_a_null_key_and_a_missing_column_are_refused_by_name(lake: Lake):
+    with pytest.raises(InputError, match="null in trace_id"):
+        lake.append_new(VERDICTS, verdicts(["t1"]).with_columns(trace_id=pl.lit(None, pl.String)))
+    with pytest.raises(InputError, match="no column outcome"):
+        lake.append_new(VERDICTS, verdicts(["t1"]).drop("outcome"))
+    with pytest.raises(InputError, match="does not fit"):
+        lake.append_new(VERDICTS, verdicts(["t1"]).with_columns(version=pl.lit("one")))
+
+
+def _append_same_and_own(arguments: tuple[str, int]) -> None:
+    uri, writer = arguments
+    lake = Lake(uri)
+    for n in range(4):
+        lake.append_new(VERDICTS, pl.concat([verdicts([f"shared{n}"]), verdicts([f"own{writer}-{n}"])]))
+
+
+def test_concurrent_writers_lose_no_row_and_write_none_twice(tmp_path: Path):
+    lake = Lake(tmp_path / "lake")
+    lake.append_new(VERDICTS, verdicts(["first"]))
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        pool.map(_append_same_and_own, [(lake.uri, writer) for writer in range(3)])
+    ids = lake.read(VERDICTS)["trace_id"]
+    assert ids.n_unique() == ids.len() == 1 + 4 + 3 * 4  # the first, those all write, and each writer's own

@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pytest
+
+from evalpipe.errors import SettingsError
+from evalpipe.settings import load_settings
+
+
+def test_the_defaults_are_the_thresholds_of_the_design():
+    settings = load_settings()
+    assert (settings.quality.monitor_mcc, settings.quality.block_mcc, settings.gate.pass_rate) == (0.4, 0.6, 0.8)
+    assert (settings.generation.min_positives, settings.monitor.stale_after_days) == (10, 90)
+
+
+def test_the_environment_sets_one_value_and_leaves_its_neighbours(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("EVALPIPE_GATE__PASS_RATE", "0.95")
+    monkeypatch.setenv("EVALPIPE_JUDGE_MODEL", "openai/some-model")
+    settings = load_settings("/srv/home")
+    assert settings.gate.pass_rate == 0.95
+    assert settings.gate.on_abstain == "block"
+    assert settings.llm.judge_model == "openai/some-model"
+    assert settings.home == Path("/srv/home")
+
+
+def test_a_value_out_of_range_is_refused_by_the_name_of_its_variable(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("EVALPIPE_GATE__PASS_RATE", "80")
+    with pytest.raises(SettingsError, match=r"EVALPIPE_GATE__PASS_RATE.*'80'"):
+        load_settings()
+
+
+def test_settings_do_not_change_once_loaded():
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().gate.pass_rate = 0.1  # type: ignore[misc]
