@@ -225,7 +225,7 @@ def _coverage(home: Home) -> dict[str, object]:
     if home.lake.version(ISSUES) is None:
         return {}
     days = [str(day) for day in traffic_days(home)]
-    verdicts = [home.lake.made_from(VERDICTS, days)[day] for day in days]
+    verdicts = home.lake.made_from(VERDICTS, days)
     return {WHOLE: [_made_from(home, ISSUES), _made_from(home, EVALUATOR_QUALITY), suite_of(home), verdicts]}
 
 

@@ -104,6 +104,6 @@ def _review(home: Home, plan: DemoPlan, week: int, truth: dict[str, str | None],
 def _gate(home: Home, plan: DemoPlan, version: str, is_bad: bool) -> tuple[GateOutcome, Path]:
     cases = home.root / "demo" / f"cases-{version}.jsonl"
     write_cases(cases, release_cases(plan, version, _N_GATE_CASES, is_bad=is_bad, seed=plan.seed))
-    decided_at = datetime.combine(plan.start_day + timedelta(weeks=plan.n_weeks), time(11), UTC)
+    decided_at = datetime.combine(plan.start_day + timedelta(weeks=plan.n_weeks), time(11, 30 if is_bad else 0), UTC)
     outcome = gate(home.lake, home.artifacts, cases=cases, release=None, settings=home.settings, now=decided_at)
     return outcome, cases

@@ -41,6 +41,7 @@ ROOMS = (
     "materialise",
     "walkthrough",
     "cli",
+    "__main__",
 )
 """Each room imports only from rooms before it."""
 

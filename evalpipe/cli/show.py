@@ -1,6 +1,7 @@
 """How the command line shows frames, progress and answers: tables for people, JSON for programs."""
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]
 
-out = Console(soft_wrap=False)
+_piped_width = None if sys.stdout.isatty() else 140  # a pipe has no width; 80 columns would break every id
+out = Console(width=_piped_width)
 err = Console(stderr=True)
 
 

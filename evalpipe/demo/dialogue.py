@@ -1,28 +1,36 @@
-"""The simulated shop and its agent at its best: customers, orders, and a correct turn for every kind of request.
+"""The simulated agent at its best: a correct turn for every kind of request.
 
-What goes wrong is in failures.py, which spoils turns made here; who asks what, and when, is in sessions.py.
+The shop and its tools are in shop.py. What goes wrong is in failures.py, which spoils turns made here; who asks
+what, and when, is in sessions.py.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
 from random import Random
-from typing import Any, NamedTuple
 
 from evalpipe.demo import phrases
 from evalpipe.demo.phrases import spin
 from evalpipe.demo.plan import FailureMode
+from evalpipe.demo.shop import (
+    WRITES,
+    Customer,
+    Order,
+    ToolCall,
+    call,
+    check_refund_policy,
+    day_text,
+    get_order,
+    issue_refund,
+    search_orders,
+    send_email,
+    tool_error,
+)
 
-_N_CUSTOMERS = 600  # small enough that customers come back within weeks
-_RETRY_SHARE = 0.04  # of tool calls: a time-out, after which the same call works
-_FAILED_WRITE_SHARE = 0.09  # of turns that write: the write fails for good and the agent says so
+_RETRY_SHARE = 0.015  # of tool calls: it fails once or twice, then the same call works
+_FAILED_WRITE_SHARE = 0.045  # of turns that write: the write fails for good and the agent says so
 _HEDGE_SHARE = 0.1  # of healthy answers
 _WRONG_PLACE_SHARE = 0.03  # of questions on policies: the catalogue is searched before the help pages
 _ASIDE_SHARE = 0.35  # of requests: context that has nothing to do with the task
-
-WRITES = frozenset({"issue_refund", "update_address", "cancel_order", "send_email"})
-"""Tools that change something; the others only read or hand over."""
 
 INTENT_WEIGHTS: dict[str, float] = {
     "order_status": 18,
@@ -44,38 +52,6 @@ NUMBERED_INTENTS = ("order_status", "refund", "refund_status", "address", "cance
 """Requests that name their order number."""
 
 
-class Order(NamedTuple):
-    """One purchase."""
-
-    id: str
-    product: str
-    price: str
-    carrier: str
-    ordered_on: date
-    settled_on: date  # delivered, or refunded, when it was
-    due_on: date  # otherwise
-
-
-class Customer(NamedTuple):
-    """Someone with an account and a few orders."""
-
-    id: str
-    name: str
-    email: str
-    city: str
-    payment: str
-    orders: tuple[Order, ...]
-
-
-class ToolCall(NamedTuple):
-    """One call of a tool by the agent; `result` is the error text when it failed."""
-
-    name: str
-    arguments: dict[str, Any]
-    result: str
-    is_error: bool = False
-
-
 @dataclass(frozen=True)
 class Turn:
     """One request and everything the agent did about it. `failure_mode` is the planted truth.
@@ -91,21 +67,6 @@ class Turn:
     steps: tuple[ToolCall, ...]
     answer: str
     failure_mode: FailureMode | None = None
-
-
-def customer_of(chance: Random, today: date) -> Customer:
-    """A customer as the shop knows them `today`; the same person always has the same name and address."""
-    number = chance.randrange(_N_CUSTOMERS)
-    person = Random(f"customer/{number}")
-    orders = tuple(_order(chance, today) for _ in range(chance.randint(2, 6)))
-    return Customer(
-        id=f"user-{number:04d}",
-        name=person.choice(phrases.FIRST_NAMES),
-        email=f"customer{number:04d}@example.com",
-        city=person.choice(phrases.CITIES),
-        payment=person.choice(phrases.PAYMENTS),
-        orders=orders,
-    )
 
 
 def healthy_turn(chance: Random, customer: Customer, order: Order, intent: str, *, prefix: str = "") -> Turn:
@@ -135,30 +96,12 @@ def dressed(chance: Random, answer: str, words: dict[str, str]) -> str:
 
 def search_elsewhere(turn: Turn) -> ToolCall:
     """A question on a policy, put to the catalogue, which knows nothing of policies."""
-    return _call("search_catalog", {"query": turn.words["topic"].replace("_", " ")}, {"hits": 0})
-
-
-def tool_error(chance: Random) -> str:
-    """What a tool says when it does not work."""
-    return chance.choice(
-        (
-            "TimeoutError: upstream did not answer within 10 s",
-            "ServiceUnavailable: 503 from order-service",
-            "ConflictError: order is locked by another process",
-            "ValidationError: request was rejected by the backend",
-            "InternalError: unexpected response (code 1207)",
-        )
-    )
+    return call("search_catalog", {"query": turn.words["topic"].replace("_", " ")}, {"hits": 0})
 
 
 def policy_answer(chance: Random, turn: Turn) -> str:
     """What the help pages say on the turn's topic, in other words."""
     return spin(chance, chance.choice(phrases.HELP_PAGES[turn.words["topic"]].answers), **turn.words)
-
-
-def day_text(day: date) -> str:
-    """A date as the shop writes it: 4 May."""
-    return f"{day.day} {phrases.MONTHS[day.month - 1]}"
 
 
 def _answered(chance: Random, asked: Turn) -> Turn:
@@ -199,19 +142,6 @@ def _words(chance: Random, customer: Customer, order: Order) -> dict[str, str]:
     }
 
 
-def _order(chance: Random, today: date) -> Order:
-    n_days = chance.randint(2, 14)
-    return Order(
-        id=f"SO-{chance.randint(10000, 99999)}",
-        product=chance.choice(phrases.PRODUCTS),
-        price=f"€{chance.randint(9, 240)}.{chance.choice(('00', '50', '90', '95', '99'))}",
-        carrier=chance.choice(phrases.CARRIERS),
-        ordered_on=today - timedelta(days=n_days),
-        settled_on=today - timedelta(days=chance.randint(0, n_days - 1)),
-        due_on=today + timedelta(days=chance.randint(1, 6)),
-    )
-
-
 def _request(chance: Random, intent: str, words: dict[str, str], prefix: str) -> str:
     templates = (words["question"],) if intent == "policy" else phrases.REQUESTS[intent]
     opening = prefix or ("" if intent == "thanks" else chance.choice(phrases.GREETINGS))
@@ -237,7 +167,7 @@ def _failed_honestly(chance: Random, steps: list[ToolCall]) -> list[ToolCall]:
     first_write = next(n for n, step in enumerate(steps) if step.name in WRITES)
     failed = steps[first_write]._replace(result=tool_error(chance), is_error=True)
     attempts = [failed] * chance.randint(1, 2)
-    ticket = _call("escalate_to_human", {"reason": f"{failed.name} failed"}, {"status": "queued"})
+    ticket = call("escalate_to_human", {"reason": f"{failed.name} failed"}, {"status": "queued"})
     return [*steps[:first_write], *attempts, *([ticket] if chance.random() < 0.7 else [])]
 
 
@@ -251,19 +181,19 @@ def _order_status(chance: Random, asked: Turn) -> _Reply:
 
 
 def _order_status_unnumbered(chance: Random, asked: Turn) -> _Reply:
-    steps = [_search_orders(asked.customer), _get_order(asked.order, "in_transit")]
+    steps = [search_orders(asked.customer), get_order(asked.order, "in_transit")]
     return steps, spin_answer(chance, "in_transit", asked.words)
 
 
 def _refund(chance: Random, asked: Turn) -> _Reply:
     outcome = chance.choices(("refund_issued", "refund_after_return", "refund_denied"), (60, 22, 18))[0]
-    steps = [*_look_up(chance, asked, "delivered"), _check_policy(asked.order, outcome)]
+    steps = [*_look_up(chance, asked, "delivered"), check_refund_policy(asked.order, outcome)]
     if outcome == "refund_issued":
-        steps.append(_issue_refund(asked.order))
+        steps.append(issue_refund(asked.order))
         if chance.random() < 0.35:
-            steps.append(_email(asked.customer, "refund confirmation"))
+            steps.append(send_email(asked.customer, "refund confirmation"))
     elif outcome == "refund_after_return":
-        steps.append(_email(asked.customer, "return label"))
+        steps.append(send_email(asked.customer, "return label"))
     return steps, spin_answer(chance, outcome, asked.words)
 
 
@@ -276,19 +206,19 @@ def _address(chance: Random, asked: Turn) -> _Reply:
     if chance.random() < 0.25:
         return _look_up(chance, asked, "in_transit"), spin_answer(chance, "too_late", asked.words)
     arguments = {"order_id": asked.order.id, "address": asked.words["address"]}
-    steps = [*_look_up(chance, asked, "processing"), _call("update_address", arguments, {"status": "updated"})]
+    steps = [*_look_up(chance, asked, "processing"), call("update_address", arguments, {"status": "updated"})]
     return steps, spin_answer(chance, "address_changed", asked.words)
 
 
 def _cancel(chance: Random, asked: Turn) -> _Reply:
     if chance.random() < 0.3:
         return _look_up(chance, asked, "in_transit"), spin_answer(chance, "too_late", asked.words)
-    cancel = _call("cancel_order", {"order_id": asked.order.id}, {"status": "cancelled"})
+    cancel = call("cancel_order", {"order_id": asked.order.id}, {"status": "cancelled"})
     return [*_look_up(chance, asked, "processing"), cancel], spin_answer(chance, "cancelled", asked.words)
 
 
 def _invoice(chance: Random, asked: Turn) -> _Reply:
-    steps = [*_look_up(chance, asked, "delivered"), _email(asked.customer, f"invoice {asked.order.id}")]
+    steps = [*_look_up(chance, asked, "delivered"), send_email(asked.customer, f"invoice {asked.order.id}")]
     return steps, spin_answer(chance, "invoice_sent", asked.words)
 
 
@@ -296,9 +226,9 @@ def _damaged(chance: Random, asked: Turn) -> _Reply:
     steps = _look_up(chance, asked, "delivered")
     if chance.random() < 0.5:
         reason = {"order_id": asked.order.id, "reason": "damaged on arrival"}
-        handed_over = _call("escalate_to_human", reason, {"ticket": asked.words["ticket"]})
+        handed_over = call("escalate_to_human", reason, {"ticket": asked.words["ticket"]})
         return [*steps, handed_over], spin_answer(chance, "escalated", asked.words)
-    steps += [_check_policy(asked.order, "refund_issued"), _issue_refund(asked.order)]
+    steps += [check_refund_policy(asked.order, "refund_issued"), issue_refund(asked.order)]
     return steps, spin_answer(chance, "refund_issued", asked.words)
 
 
@@ -312,7 +242,7 @@ def _policy(chance: Random, asked: Turn) -> _Reply:
     queries = chance.sample(phrases.HELP_QUERIES, chance.choices((1, 2, 3, 4), (60, 24, 10, 6))[0])
     is_found = chance.random() < 0.9
     steps = [
-        _call(
+        call(
             "search_kb",
             {"query": query.format(topic=topic, product=asked.order.product)},
             {"hits": [hit] if is_found and n == len(queries) - 1 else []},
@@ -329,7 +259,7 @@ def _policy(chance: Random, asked: Turn) -> _Reply:
 def _overview(chance: Random, asked: Turn) -> _Reply:
     orders = asked.customer.orders
     states = [chance.choice(("processing", "in_transit", "delivered")) for _ in orders]
-    steps = [_search_orders(asked.customer), *map(_get_order, orders, states)]
+    steps = [search_orders(asked.customer), *map(get_order, orders, states)]
     listed = "; ".join(
         f"{order.id} ({order.product}): {state.replace('_', ' ')}" for order, state in zip(orders, states, strict=True)
     )
@@ -345,8 +275,8 @@ def _stock(chance: Random, asked: Turn) -> _Reply:
         "stock": int(asked.words["count"]) if is_available else 0,
         "restock": asked.words["eta"],
     }
-    steps = [_call("search_catalog", {"query": query}, {"hits": 0}) for query in others]
-    steps.append(_call("search_catalog", {"query": product}, found))
+    steps = [call("search_catalog", {"query": query}, {"hits": 0}) for query in others]
+    steps.append(call("search_catalog", {"query": product}, found))
     return steps, spin_answer(chance, "in_stock" if is_available else "out_of_stock", asked.words)
 
 
@@ -375,48 +305,7 @@ _AGENT: dict[str, Callable[[Random, Turn], _Reply]] = {
 }
 
 
-def _call(name: str, arguments: dict[str, Any], result: dict[str, Any]) -> ToolCall:
-    return ToolCall(name, arguments, json.dumps(result, ensure_ascii=False))
-
-
 def _look_up(chance: Random, asked: Turn, status: str) -> list[ToolCall]:
     # Some look the customer up first: healthy tool sequences vary too.
-    before = [_search_orders(asked.customer)] if chance.random() < 0.12 else []
-    return [*before, _get_order(asked.order, status)]
-
-
-def _search_orders(customer: Customer) -> ToolCall:
-    return _call("search_orders", {"email": customer.email}, {"orders": [order.id for order in customer.orders]})
-
-
-def _get_order(order: Order, status: str) -> ToolCall:
-    result = {
-        "id": order.id,
-        "product": order.product,
-        "total": order.price,
-        "status": status,
-        "carrier": order.carrier,
-        "ordered_on": day_text(order.ordered_on),
-    }
-    if status in ("delivered", "refunded"):
-        result[f"{status}_on"] = day_text(order.settled_on)
-    else:
-        result["due_on"] = day_text(order.due_on)
-    return _call("get_order", {"order_id": order.id}, result)
-
-
-def _check_policy(order: Order, outcome: str) -> ToolCall:
-    found = {
-        "refund_issued": {"eligible": True, "reason": "within 30 days"},
-        "refund_after_return": {"eligible": True, "condition": "after the item is returned"},
-        "refund_denied": {"eligible": False, "reason": "final sale"},
-    }[outcome]
-    return _call("check_refund_policy", {"order_id": order.id}, found)
-
-
-def _issue_refund(order: Order) -> ToolCall:
-    return _call("issue_refund", {"order_id": order.id, "amount": order.price}, {"status": "ok"})
-
-
-def _email(customer: Customer, subject: str) -> ToolCall:
-    return _call("send_email", {"to": customer.email, "subject": subject}, {"status": "sent"})
+    before = [search_orders(asked.customer)] if chance.random() < 0.12 else []
+    return [*before, get_order(asked.order, status)]

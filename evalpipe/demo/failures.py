@@ -9,23 +9,21 @@ from random import Random
 
 from evalpipe.demo.dialogue import (
     NUMBERED_INTENTS,
-    WRITES,
-    ToolCall,
     Turn,
     dressed,
     policy_answer,
     search_elsewhere,
     spin_answer,
-    tool_error,
 )
 from evalpipe.demo.phrases import spin
 from evalpipe.demo.plan import FailureMode
+from evalpipe.demo.shop import WRITES, ToolCall, tool_error
 
 INTENTS: dict[FailureMode, tuple[str, ...]] = {
     FailureMode.REFUND_WITHOUT_POLICY_CHECK: ("refund", "refund", "refund", "damaged"),
     # Mostly where there is something to wait for: a status that might change if only one asks again.
     FailureMode.REPEATED_IDENTICAL_TOOL_CALL: (*["order_status"] * 5, "policy", "stock"),
-    FailureMode.IGNORED_TOOL_ERROR: ("address", "address", "invoice", "cancel"),
+    FailureMode.IGNORED_TOOL_ERROR: ("address", "address", "address", "invoice", "cancel"),
     FailureMode.PROMISED_REFUND_NOT_ISSUED: ("refund", "refund", "refund", "damaged"),
     FailureMode.INVENTED_POLICY: ("policy",),
     FailureMode.UNHELPFUL_DEFLECTION: (*NUMBERED_INTENTS, "order_status_unnumbered", "policy", "stock"),

@@ -45,10 +45,10 @@ _USUAL_RATES: Mapping[FailureMode, float] = MappingProxyType(
     {
         FailureMode.REFUND_WITHOUT_POLICY_CHECK: 0.023,
         FailureMode.REPEATED_IDENTICAL_TOOL_CALL: 0.025,
-        FailureMode.IGNORED_TOOL_ERROR: 0.030,
+        FailureMode.IGNORED_TOOL_ERROR: 0.028,
         FailureMode.PROMISED_REFUND_NOT_ISSUED: 0.014,
         FailureMode.INVENTED_POLICY: 0.022,
-        FailureMode.UNHELPFUL_DEFLECTION: 0.013,
+        FailureMode.UNHELPFUL_DEFLECTION: 0.018,
         FailureMode.ASKED_AGAIN_FOR_ORDER_NUMBER: 0.016,
     }
 )

@@ -6,9 +6,10 @@ from random import Random
 from typing import NamedTuple
 
 from evalpipe.demo import phrases
-from evalpipe.demo.dialogue import INTENT_WEIGHTS, Customer, Order, Turn, customer_of, healthy_turn, insisted_turn
+from evalpipe.demo.dialogue import INTENT_WEIGHTS, Turn, healthy_turn, insisted_turn
 from evalpipe.demo.failures import INTENTS, can_spoil, spoil
 from evalpipe.demo.plan import DemoPlan, FailureMode
+from evalpipe.demo.shop import Customer, Order, customer_of
 
 MAX_TURNS = 6
 _TURN_WEIGHTS = (40, 28, 16, 9, 5, 2)  # of 1 to 6 turns: 2.2 on average

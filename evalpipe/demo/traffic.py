@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
-from evalpipe.demo.dialogue import ToolCall, Turn
+from evalpipe.demo.dialogue import Turn
 from evalpipe.demo.export import OtlpFileExporter, SeededIdGenerator
 from evalpipe.demo.plan import (
     BAD_CANDIDATE_RATES,
@@ -29,6 +29,7 @@ from evalpipe.demo.plan import (
     release_of,
 )
 from evalpipe.demo.sessions import Session, sessions_of_day
+from evalpipe.demo.shop import ToolCall
 from evalpipe.errors import StateError
 
 _MODEL = "shop-llm-large-2"

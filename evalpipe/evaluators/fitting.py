@@ -87,7 +87,7 @@ class _Weights(NamedTuple):
 class _Design:
     """The weighted features of some traces, ready to be fitted at any strength."""
 
-    matrix: Any
+    matrix: Any  # scipy CSR
     is_failure: Bools
     weight: Floats
     chosen: Ints

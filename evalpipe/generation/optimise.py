@@ -61,10 +61,10 @@ def evolve_rule(
 
 
 def _run(search: "_Search", seed: int) -> Any:
-    import gepa
+    from gepa.api import optimize
 
     examples = _Loader(search.cells, "v")
-    return gepa.optimize(
+    return optimize(
         seed_candidate={_COMPONENT: search.text(Candidate((), search.literals.bits(()), "start"))},
         trainset=_Loader(search.cells, "t"),
         valset=examples,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from evalpipe.evaluators.rules import Rule
 from evalpipe.evaluators.words import Ints
-from evalpipe.generation.bank import Bank
+from evalpipe.generation.bank import KINDS, Bank
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.floating[Any]]
@@ -42,9 +42,10 @@ class Candidate(NamedTuple):
 class Literals:
     """The predicates of one search and their negations, over its examples.
 
-    Literal 2 i is the i-th predicate, literal 2 i + 1 its negation.
+    A number is not negated: the bank asks it both ways.
     """
 
+    predicate: Ints  # which predicate a literal asks or negates
     rules: list[Rule]
     kind: Ints
     cost: Floats
@@ -58,21 +59,23 @@ class Literals:
     def of(cls, bank: Bank, chosen: Ints, rows: Ints, is_failure: Bools, weight: Floats) -> "Literals":
         """Of the chosen predicates of a bank, over some of its examples."""
         presence = bank.presence[chosen][:, rows].toarray().astype(np.float32)
-        holds = np.repeat(presence, 2, axis=0)
-        holds[1::2] = 1 - holds[1::2]
-        rules: list[Rule] = []
-        for i in chosen.tolist():
-            rules += [bank.predicates[i], {"op": "not", "of": bank.predicates[i]}]
+        is_negatable = bank.kind[chosen] != KINDS.index("number")
+        predicate = np.concatenate([np.arange(len(chosen)), np.flatnonzero(is_negatable)])
+        is_negated = np.arange(len(predicate)) >= len(chosen)
+        holds = np.where(is_negated[:, None], 1 - presence[predicate], presence[predicate])
+        rules: list[Rule] = [bank.predicates[chosen[i]] for i in predicate]
+        rules = [{"op": "not", "of": rule} if no else rule for rule, no in zip(rules, is_negated, strict=True)]
         positive, negative = weight[rows] * is_failure[rows], weight[rows] * ~is_failure[rows]
-        cost = np.repeat(bank.cost[chosen], 2) + 1  # one bit says whether it is negated
+        cost = bank.cost[chosen][predicate] + 1  # one bit says whether it is negated
         alone = description_bits(holds @ positive, holds @ negative, positive.sum(), negative.sum(), cost)
         # A literal that is paired must hold of most failures it could explain: rank by what it is worth alone.
         top = np.sort(np.argsort(np.round(alone, 9), kind="stable")[:_N_PAIRED])
         first, second = np.triu_indices(len(top), k=1)
         pairs = np.stack([top[first], top[second]], axis=1)
-        pairs = pairs[pairs[:, 0] // 2 != pairs[:, 1] // 2]
+        pairs = pairs[predicate[pairs[:, 0]] != predicate[pairs[:, 1]]]
         pairs_hold = holds[pairs[:, 0]] * holds[pairs[:, 1]]
-        return cls(rules, np.repeat(bank.kind[chosen], 2), cost, holds, pairs, pairs_hold, positive, negative)
+        kind = bank.kind[chosen][predicate]
+        return cls(predicate, rules, kind, cost, holds, pairs, pairs_hold, positive, negative)
 
     def covered(self, clause: Clause) -> Floats:
         """1 for each example that a clause holds of, else 0."""
@@ -195,7 +198,8 @@ def _neighbours(literals: Literals, parent: Disjunction, among: Floats) -> list[
     for rule, change in _shorter(parent):
         found.append(Candidate(rule, literals.bits(rule, among), change))
     # Literals that repeat or contradict one another make no rule worth reading.
-    return [c for c in found if all(len({i // 2 for i in clause}) == len(clause) for clause in c.rule)]
+    asked = literals.predicate
+    return [c for c in found if all(len({int(asked[i]) for i in clause}) == len(clause) for clause in c.rule)]
 
 
 def _shorter(rule: Disjunction) -> list[tuple[Disjunction, str]]:

@@ -3,6 +3,7 @@
 Which figures are worth drawing is decided in summary.py and html.py.
 """
 
+import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -215,8 +216,11 @@ def _svg(chart: "alt.TopLevelMixin", name: str) -> str:
     svg = vl_convert.vegalite_to_svg(specification)
     for placeholder, variable in _COLOURS.items():
         svg = svg.replace(f'"{placeholder}"', f'"{variable}"')
-    # Several drawings share one page, and the ids of each must be its own.
-    return svg.replace('id="', f'id="{name}-').replace("url(#", f"url(#{name}-")
+    # Vega numbers its clip paths for as long as the process lives; here they are counted per drawing, so that equal
+    # tables give equal bytes, and named after it, because several drawings share one page.
+    for number, found in enumerate(dict.fromkeys(re.findall(r'\sid="([\w-]+)"', svg))):
+        svg = svg.replace(f'id="{found}"', f'id="{name}-{number}"').replace(f"url(#{found})", f"url(#{name}-{number})")
+    return svg
 
 
 def _time(column: str) -> pl.Expr:

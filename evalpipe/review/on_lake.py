@@ -17,29 +17,18 @@ from evalpipe.tables import ANNOTATIONS, CANDIDATES, RAW_OTLP, REJECTIONS, TRACE
 
 
 def queue_of_cycle(lake: Lake, cycle: str, reviewers: Sequence[Reviewer], settings: ReviewSettings) -> pl.DataFrame:
-    """The CANDIDATES of `cycle`. What a reviewer has read stays in it, so that its yield can be measured.
+    """The CANDIDATES of `cycle`. What has been read stays in it as reviewed, so that its yield can be measured.
 
-    Nothing that was queued in another cycle or annotated before comes to the same reviewer again.
+    A queued trace that anyone annotated counts as read by the reviewer it was queued for: annotators need not go by
+    the names in reviewers.yaml.
     """
     in_cycle = pl.col("day").is_between(*cycle_days(cycle))
     annotated = lake.read(ANNOTATIONS).select("trace_id", reviewer="annotator").unique()
-    queued = lake.read(CANDIDATES)
-    read = (
-        queued.filter(pl.col("cycle") == cycle)
-        .join(annotated.select("trace_id").unique(), on="trace_id", how="semi")
-        .with_columns(status=pl.lit("reviewed"))
+    queued = lake.read(CANDIDATES, pl.col("cycle") == cycle).select("trace_id", "reviewer")
+    read = pl.concat([annotated, queued.join(annotated, on="trace_id", how="semi")]).unique().sort(pl.all())
+    return candidate_frame(
+        cycle, lake.read(TRACE_SIGNALS, in_cycle), lake.read(TRACES, in_cycle), read, reviewers, settings
     )
-    known = pl.concat([annotated, queued.filter(pl.col("cycle") != cycle).select("trace_id", "reviewer")])
-    known = pl.concat([known, read.select("trace_id", "reviewer")]).unique()
-    fresh = candidate_frame(
-        cycle,
-        lake.read(TRACE_SIGNALS, in_cycle),
-        lake.read(TRACES, in_cycle),
-        known,
-        reviewers,
-        settings,
-    )
-    return pl.concat([read, fresh]).unique(CANDIDATES.key, keep="first", maintain_order=True)
 
 
 def take_in_annotations(

@@ -295,7 +295,7 @@ def _with_unsaid(spans: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
             continue
         column = pl.col(column_of(key))
         fields = [field for field in FIELDS if key in field.keys]
-        is_said = [pl.col(field.column).eq_missing(field.read(column)) for field in fields]
+        is_said = [(pl.col(field.column) == field.read(column)).fill_null(False) for field in fields]
         missed = spans.select(
             pl.arg_where(column.is_not_null() & ~pl.any_horizontal(is_said) if is_said else column.is_not_null())
         ).to_series()

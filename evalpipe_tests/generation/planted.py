@@ -16,30 +16,119 @@ from evalpipe.tables import LABELS, TRACES
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 ISSUE = "iss_planted"
 
-_NAMES = "Ada Bo Cleo Dara Emil Fay Gus Hana Ivo June Karl Lea Milo Nora Otto Pia Quinn Rosa Sven Tara".split()
-_GOODS = "lamp kettle jacket phone chair desk camera watch printer tent bicycle carpet mixer guitar mirror".split()
-_CITIES = "Oslo Rome Lyon Graz Bern Cork Turin Porto Bergen Malmo Leeds Ghent Split Gdansk Tartu".split()
-_REASONS = (
-    "it arrived late;the box was open;it makes a strange noise;the colour is off;a part is missing;I chose wrongly;"
-    "it does not switch on;the size is wrong;my neighbour got it;it smells of smoke;I found it cheaper elsewhere"
-).split(";")
-_ASIDES = (
-    "I am in a hurry today;my dog is barking so be quick;this is for my sister;we are moving soon;I like your shop;"
-    "the website was slow;I wrote last month too;it was a birthday present;the courier was kind;I paid by card;"
-    "my phone is nearly empty;I read the manual twice;the weather is awful;I can send a photo"
-).split(";")
-_CLOSINGS = (
-    "Is there anything else I can do for you?;Have a good day.;Let me know if that helps.;Happy to help further.;"
-    "Please tell me how it goes.;We appreciate your patience.;Thank you for writing to us.;Enjoy your week."
-).split(";")
-_RUDE = (
-    "that is your own fault;stop wasting my time;anyone can see that;learn to read;do not be ridiculous;"
-    "calm down already;how hard can it be;I already told you that"
-).split(";")
-_FIRM = (
-    "that is not covered;I cannot change this;the deadline has passed;we do not ship there;this is the final price;"
-    "I am not able to do so"
-).split(";")
+_NAMES = [
+    "Ada",
+    "Bo",
+    "Cleo",
+    "Dara",
+    "Emil",
+    "Fay",
+    "Gus",
+    "Hana",
+    "Ivo",
+    "June",
+    "Karl",
+    "Lea",
+    "Milo",
+    "Nora",
+    "Otto",
+    "Pia",
+    "Quinn",
+    "Rosa",
+    "Sven",
+    "Tara",
+]
+_GOODS = [
+    "lamp",
+    "kettle",
+    "jacket",
+    "phone",
+    "chair",
+    "desk",
+    "camera",
+    "watch",
+    "printer",
+    "tent",
+    "bicycle",
+    "carpet",
+    "mixer",
+    "guitar",
+    "mirror",
+]
+_CITIES = [
+    "Oslo",
+    "Rome",
+    "Lyon",
+    "Graz",
+    "Bern",
+    "Cork",
+    "Turin",
+    "Porto",
+    "Bergen",
+    "Malmo",
+    "Leeds",
+    "Ghent",
+    "Split",
+    "Gdansk",
+    "Tartu",
+]
+_REASONS = [
+    "it arrived late",
+    "the box was open",
+    "it makes a strange noise",
+    "the colour is off",
+    "a part is missing",
+    "I chose wrongly",
+    "it does not switch on",
+    "the size is wrong",
+    "my neighbour got it",
+    "it smells of smoke",
+    "I found it cheaper elsewhere",
+]
+_ASIDES = [
+    "I am in a hurry today",
+    "my dog is barking so be quick",
+    "this is for my sister",
+    "we are moving soon",
+    "I like your shop",
+    "the website was slow",
+    "I wrote last month too",
+    "it was a birthday present",
+    "the courier was kind",
+    "I paid by card",
+    "my phone is nearly empty",
+    "I read the manual twice",
+    "the weather is awful",
+    "I can send a photo",
+]
+_CLOSINGS = [
+    "Is there anything else I can do for you?",
+    "Have a good day.",
+    "Let me know if that helps.",
+    "Happy to help further.",
+    "Please tell me how it goes.",
+    "We appreciate your patience.",
+    "Thank you for writing to us.",
+    "Enjoy your week.",
+]
+_RUDE = [
+    "that is your own fault",
+    "stop wasting my time",
+    "anyone can see that",
+    "learn to read",
+    "do not be ridiculous",
+    "calm down already",
+    "how hard can it be",
+    "I already told you that",
+]
+_FIRM = [
+    "that is not covered",
+    "I cannot change this",
+    "the deadline has passed",
+    "we do not ship there",
+    "this is the final price",
+    "I am not able to do so",
+]
 
 Message = dict[str, object]
 
@@ -77,9 +166,13 @@ class _Trace:
             f"Hello, {self.pick(_NAMES)} here from {self.pick(_CITIES)}. My {self.good} {self.order}: "
             f"{self.pick(_REASONS)}. {self.pick(_ASIDES)}.",
         )
-        self.call("get_order", f"order {self.order} {self.good} to {self.pick(_CITIES)}", is_error=self.rng.random() < 0.1)
+        self.call(
+            "get_order", f"order {self.order} {self.good} to {self.pick(_CITIES)}", is_error=self.rng.random() < 0.1
+        )
         if self.rng.random() < 0.4:
-            self.say("assistant", f"I see the {self.good}. {self.pick(_FIRM) if self.rng.random() < 0.3 else 'One moment'}.")
+            self.say(
+                "assistant", f"I see the {self.good}. {self.pick(_FIRM) if self.rng.random() < 0.3 else 'One moment'}."
+            )
             self.say("user", f"{self.pick(_ASIDES)}, and {self.pick(_REASONS)}.")
         if self.rng.random() < 0.5:
             self.call("get_shipping", f"parcel in {self.pick(_CITIES)}")
@@ -110,7 +203,7 @@ def _loop(trace: _Trace, is_failure: bool) -> None:
 def _claim(trace: _Trace, is_failure: bool) -> None:
     """Says it was refunded, and no refund was made; the others refund it, or say nothing of the kind."""
     claims = is_failure or trace.rng.random() < 0.5
-    if claims and not is_failure or (not claims and trace.rng.random() < 0.3):
+    if (claims and not is_failure) or (not claims and trace.rng.random() < 0.3):
         trace.call("issue_refund")
     done = ["I have refunded your order", "your money has been refunded", "the amount was refunded to your card"]
     trace.close(trace.pick(done) if claims else f"a colleague will look at the {trace.good}")

@@ -213,9 +213,9 @@ def test_decoding_leaves_the_garbage_collector_as_it_was():
 
 
 KEYS = (
-    "resourceSpans scopeSpans spans resource scope attributes key value traceId spanId startTimeUnixNano "
-    "events links status stringValue arrayValue values"
-).split()
+    *("resourceSpans", "scopeSpans", "spans", "resource", "scope", "attributes", "events", "links", "status"),
+    *("key", "value", "traceId", "spanId", "startTimeUnixNano", "stringValue", "arrayValue", "values"),
+)
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),

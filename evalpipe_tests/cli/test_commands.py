@@ -1,0 +1,116 @@
+"""The commands that a user types, on a home that two weeks of the demo went through."""
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from evalpipe.home import Home
+from evalpipe.tables import ANNOTATIONS, ISSUE_EVENTS, ISSUES
+from evalpipe_tests.cli.test_bad_input import evalpipe
+
+
+@pytest.mark.parametrize(
+    "command", [["queue", "list"], ["issues", "list"], ["evaluators", "list"]], ids=lambda command: " ".join(command)
+)
+def test_what_lists_also_gives_json(walked, command: list[str]):
+    done = evalpipe(walked[0], *command, "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) > 0
+
+
+def test_evaluators_list_gives_held_out_figures_with_their_interval(walked):
+    rows = json.loads(evalpipe(walked[0], "evaluators", "list", "--json").stdout)
+    trusted = [row for row in rows if row["status"] == "active"]
+    assert trusted
+    assert all(row["mcc_lower"] <= row["mcc"] <= row["mcc_upper"] for row in trusted)
+
+
+def test_the_gate_answers_with_its_exit_code_and_leaves_files_for_ci(walked, tmp_path: Path):
+    home, said = walked
+    files = {name: tmp_path / name for name in ("gate.xml", "gate.md", "gate.json")}
+    arguments = ["--junit", files["gate.xml"], "--markdown", files["gate.md"], "--json", files["gate.json"]]
+    done = evalpipe(home, "gate", "--cases", said.bad_cases, *arguments)
+    assert done.returncode == 1, done.stderr
+    assert ET.parse(files["gate.xml"]).getroot().tag == "testsuites"
+    assert json.loads(files["gate.json"].read_text())["decision"] == "block"
+    assert "repeated" in files["gate.md"].read_text()
+    assert evalpipe(home, "gate", "--cases", said.good_cases).returncode == 0
+
+
+def test_the_gate_judges_a_release_by_its_traffic(walked):
+    done = evalpipe(walked[0], "gate", "--release", "1.0.0")
+    assert done.returncode in (0, 1), done.stderr
+    assert "1.0.0" in done.stdout or "ship" in done.stdout
+
+
+def test_a_queue_is_exported_filled_in_and_imported_again(home_copy: Home, tmp_path: Path):
+    sheet = tmp_path / "queue.csv"
+    assert evalpipe(home_copy, "queue", "export", "--out", sheet).returncode == 0
+    rows = pl.read_csv(sheet, infer_schema=False)
+    filled = rows.head(3).with_columns(verdict=pl.lit("bad"), failure_mode=pl.lit("answers too late"))
+    filled.write_csv(sheet)
+    n_before = home_copy.lake.read(ANNOTATIONS).height
+    done = evalpipe(home_copy, "annotations", "import", sheet, "--annotator", "ana")
+    assert done.returncode == 0, done.stderr
+    assert home_copy.lake.read(ANNOTATIONS).height == n_before + 3
+    assert evalpipe(home_copy, "run").returncode == 0
+    assert "answers too late" in home_copy.lake.read(ISSUES)["name"].to_list()
+
+
+def test_an_issue_is_resolved_and_reopened_by_people_whose_names_are_kept(home_copy: Home):
+    issue = home_copy.lake.read(ISSUES, pl.col("state") == "active").sort("issue_id")["issue_id"][0]
+    assert evalpipe(home_copy, "issues", "resolve", issue, "--as", "ana", "--why", "fixed in 1.3").returncode == 0
+    assert evalpipe(home_copy, "issues", "resolve", issue, "--as", "ana").returncode == 2
+    assert evalpipe(home_copy, "run").returncode == 0
+    assert home_copy.lake.read(ISSUES, pl.col("issue_id") == issue)["state"].to_list() == ["resolved"]
+    assert evalpipe(home_copy, "issues", "reopen", issue, "--as", "bob").returncode == 0
+    events = home_copy.lake.read(ISSUE_EVENTS, pl.col("issue_id") == issue).sort("at")
+    assert events["author"].to_list()[-2:] == ["ana", "bob"]
+
+
+def test_cases_are_exported_for_ci_to_replay(walked, tmp_path: Path):
+    file = tmp_path / "cases.jsonl"
+    assert evalpipe(walked[0], "cases", "export", "--out", file).returncode == 0
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert rows
+    assert all({"id", "input", "issues"} <= set(row) for row in rows)
+
+
+def test_an_artifact_is_exported_and_shown_in_words(walked, tmp_path: Path):
+    [evaluator, *_] = json.loads(evalpipe(walked[0], "evaluators", "list", "--json").stdout)
+    shown = evalpipe(walked[0], "evaluators", "show", evaluator["evaluator_id"])
+    assert "held-out MCC" in shown.stdout
+    exported = evalpipe(walked[0], "evaluators", "export", evaluator["evaluator_id"])
+    assert json.loads(exported.stdout)["schema_version"] == "evalpipe.evaluator/1"
+    history = evalpipe(walked[0], "evaluators", "history", evaluator["evaluator_id"], "--json")
+    assert {row["split"] for row in json.loads(history.stdout)} >= {"held_out", "in_sample"}
+
+
+def test_one_evaluator_judges_cases_and_says_why(walked):
+    home, said = walked
+    rows = json.loads(evalpipe(home, "evaluators", "list", "--json").stdout)
+    loop = next(row for row in rows if row["status"] == "active")
+    done = evalpipe(home, "evaluators", "run", loop["evaluator_id"], "--cases", said.bad_cases, "--json")
+    verdicts = json.loads(done.stdout)
+    assert {verdict["outcome"] for verdict in verdicts} <= {"pass", "fail", "fault"}
+    assert all(verdict["explanation"] for verdict in verdicts if verdict["outcome"] == "fail")
+
+
+def test_maintenance_keeps_everything_and_leaves_nothing_stale(home_copy: Home):
+    assert evalpipe(home_copy, "maintain", "--json").returncode == 0
+    assert evalpipe(home_copy, "run").stdout.strip() == "nothing was stale"
+
+
+def test_a_demo_refuses_a_home_that_is_in_use(home_copy: Home):
+    done = evalpipe(home_copy, "demo")
+    assert done.returncode == 2
+    assert "is not empty" in done.stderr
+
+
+def test_help_is_there_for_every_command(tmp_path: Path):
+    done = evalpipe(tmp_path, "--help")
+    for command in ("demo", "up", "ingest", "run", "queue", "annotations", "issues", "generate", "evaluators", "gate"):
+        assert command in done.stdout

@@ -1,0 +1,101 @@
+"""Assets through Dagster's own materialize: partitions, ranges, checks, and what they tell."""
+
+from datetime import UTC, date, datetime
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from evalpipe.definitions import ASSETS, defs
+from evalpipe.defs.checks import CHECKS
+from evalpipe.defs.partitions import CYCLES, DAYS, cycle_of_partition, partition_of_cycle
+from evalpipe.defs.resources import HomeResource
+from evalpipe.defs.schedules import annotation_cycle
+from evalpipe.errors import InputError
+from evalpipe.home import Home
+from evalpipe.tables import GATE_RUNS, SPANS, TRACES
+
+
+def materialise(home: Home, asset: str, **how: object) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        [*ASSETS, *CHECKS],
+        selection=dg.AssetSelection.assets(asset),
+        resources={"home": HomeResource(root=str(home.root))},
+        instance=dg.DagsterInstance.ephemeral(),
+        raise_on_error=False,
+        **how,  # type: ignore[arg-type]
+    )
+
+
+def test_a_range_of_days_is_one_run_with_a_materialisation_a_day(home_copy: Home):
+    tags = {"dagster/asset_partition_range_start": "2026-03-03", "dagster/asset_partition_range_end": "2026-03-05"}
+    run = materialise(home_copy, "traces", tags=tags)
+    assert run.success
+    made = run.asset_materializations_for_node("traces")
+    assert [event.partition for event in made] == ["2026-03-03", "2026-03-04", "2026-03-05"]
+    counts = home_copy.lake.read(TRACES).group_by(pl.col("day").cast(pl.String)).len()
+    expected = dict(counts.iter_rows())
+    assert {e.partition: e.metadata["dagster/row_count"].value for e in made} == {
+        day: expected[day] for day in ("2026-03-03", "2026-03-04", "2026-03-05")
+    }
+
+
+def test_a_day_made_again_is_the_same_day(home_copy: Home):
+    before = home_copy.lake.read(TRACES).sort("trace_id")
+    assert materialise(home_copy, "traces", partition_key="2026-03-04").success
+    assert home_copy.lake.read(TRACES).sort("trace_id").equals(before)
+
+
+def test_a_duplicate_key_fails_the_run_by_its_check(home_copy: Home):
+    day = date(2026, 3, 4)
+    twin = home_copy.lake.read(SPANS, pl.col("day") == day).head(1)
+    rows = pl.concat([home_copy.lake.read(SPANS, pl.col("day") == day), twin])
+    home_copy.lake.replace(SPANS, rows, partition=day)
+    run = materialise(home_copy, "spans", partition_key="2026-03-04")
+    assert not run.success
+    [check] = [c for c in run.get_asset_check_evaluations() if c.check_name == "key_is_unique_and_never_null"]
+    assert check.metadata["n_duplicates"].value == 1
+
+
+def test_checks_pass_on_what_the_pipeline_made(home_copy: Home):
+    run = materialise(home_copy, "spans", partition_key="2026-03-04")
+    assert {check.check_name: check.passed for check in run.get_asset_check_evaluations()} == {
+        "key_is_unique_and_never_null": True,
+        "few_orphans": True,
+    }
+
+
+@pytest.mark.parametrize(("which", "succeeds"), [("good", True), ("bad", False)])
+def test_the_gate_job_succeeds_only_when_the_release_may_ship(home_copy: Home, walked, which: str, succeeds: bool):
+    cases = getattr(walked[1], f"{which}_cases")
+    run = defs.resolve_job_def("gate_job").execute_in_process(
+        run_config=dg.RunConfig(
+            ops={"gate_runs": {"config": {"cases": str(cases)}}}, resources={"home": HomeResource(root=str(home_copy.root))}
+        ),
+        instance=dg.DagsterInstance.ephemeral(),
+        raise_on_error=False,
+    )
+    assert run.success == succeeds
+    kept = home_copy.lake.read(GATE_RUNS).filter(pl.col("decision") == ("pass" if succeeds else "block"))
+    assert kept.height >= 1
+
+
+def test_cycles_are_iso_weeks():
+    assert cycle_of_partition("2026-03-02") == "2026-W10"
+    assert partition_of_cycle("2026-W10") == "2026-03-02"
+    monday = datetime(2026, 3, 11, tzinfo=UTC)
+    assert "2026-03-09" in CYCLES.get_partition_keys(current_time=monday)
+    assert DAYS.get_last_partition_key(current_time=monday) == "2026-03-11"
+
+
+def test_monday_morning_builds_the_queue_of_the_week_that_ended():
+    at = datetime(2026, 3, 9, 6, tzinfo=UTC)
+    with dg.instance_for_test() as instance:
+        context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
+        data = annotation_cycle.evaluate_tick(context)
+    assert [request.partition_key for request in data.run_requests or []] == ["2026-03-02"]
+
+
+def test_a_time_without_its_zone_is_refused():
+    with pytest.raises(InputError, match="no time zone"):
+        HomeResource(at="2026-03-09T06:00:00").now()

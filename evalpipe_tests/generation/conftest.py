@@ -1,0 +1,17 @@
+"""Generated evaluators that several tests look at: made once."""
+
+import pytest
+
+from evalpipe.generation.choose import Generated
+from evalpipe.generation.examples import Examples
+from evalpipe_tests.generation.made import generated, planted_examples
+
+
+@pytest.fixture(scope="session")
+def ordering_examples() -> Examples:
+    return planted_examples("ordering", 12, 48, seed=1)
+
+
+@pytest.fixture(scope="session")
+def ordering(ordering_examples: Examples) -> Generated:
+    return generated(ordering_examples)
