@@ -1,5 +1,6 @@
 """Dagster's own storage under a home, and the processes that work on it. Dagster is imported only when used."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -42,14 +43,56 @@ load_from:
 """
 
 
+PROCESS_TAG = "evalpipe/process"
+"""Run tag: the process that runs it itself, without a daemon that would notice its end."""
+
+
 @contextmanager
 def instance_of(home: Home) -> Iterator["DagsterInstance"]:
-    """Dagster's instance on this home, so that the UI shows what was run here."""
+    """Dagster's instance on this home, so that the UI shows what was run here.
+
+    Runs of processes that were killed are closed first: the slots that they hold in a pool would block every later
+    run of the same asset for ever, and they would look as if they went on.
+    """
     os.environ.update(_environment(home))
     from dagster import DagsterInstance
 
-    with DagsterInstance.from_config(str(_prepared(home))) as instance:
-        yield instance
+    folder = _prepared(home)
+    with DagsterInstance.from_config(str(folder)) as instance:
+        _close_abandoned_runs(instance, folder)
+        with _lock_of(folder, str(os.getpid())).open("w") as own:
+            fcntl.flock(own, fcntl.LOCK_EX)  # held until this process ends, however it ends
+            yield instance
+
+
+def _close_abandoned_runs(instance: "DagsterInstance", folder: Path) -> None:
+    from dagster import DagsterRunStatus, RunsFilter
+
+    unfinished = RunsFilter(statuses=[DagsterRunStatus.STARTING, DagsterRunStatus.STARTED])
+    for run in instance.get_runs(unfinished):
+        process = run.tags.get(PROCESS_TAG)
+        if process is not None and not _is_alive(folder, process):
+            instance.report_run_failed(run, f"process {process} was killed; evalpipe run goes on where it stopped")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def _is_alive(folder: Path, process: str) -> bool:
+    """Whether a process holds its lock. This process does not yet: what bears its number was left by another."""
+    lock = _lock_of(folder, process)
+    if not process.isdigit() or not lock.exists():
+        return False
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    lock.unlink(missing_ok=True)
+    return False
+
+
+def _lock_of(folder: Path, process: str) -> Path:
+    (folder / "processes").mkdir(exist_ok=True)
+    return folder / "processes" / f"{process}.lock"
 
 
 def serve_dagster(home: Home, host: str, port: int) -> int:

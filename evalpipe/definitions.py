@@ -13,7 +13,11 @@ from evalpipe.defs.resources import HomeResource  # noqa: E402
 from evalpipe.defs.schedules import SCHEDULES  # noqa: E402
 from evalpipe.defs.sensors import SENSORS  # noqa: E402
 
-ASSETS = dg.load_assets_from_modules([observe, annotate, generate, iterate])
+ASSETS = [
+    asset
+    for asset in dg.load_assets_from_modules([observe, annotate, generate, iterate])
+    if isinstance(asset, dg.AssetsDefinition)
+]
 
 defs = dg.Definitions(
     assets=ASSETS,

@@ -1,13 +1,15 @@
 """Materialise what is stale, in this process, in the order of the graph, once: what `evalpipe run` does."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import dagster as dg
 
+from evalpipe.dagster_home import PROCESS_TAG
 from evalpipe.definitions import ASSETS
 from evalpipe.defs.checks import CHECKS
-from evalpipe.defs.partitions import ISSUES, partition_of_cycle
+from evalpipe.defs.partitions import BY_ISSUE, partition_of_cycle
 from evalpipe.defs.resources import HomeResource
 from evalpipe.errors import StateError
 from evalpipe.home import Home
@@ -16,6 +18,9 @@ from evalpipe.ranges import day_ranges
 
 _BY_DAY = {"spans", "traces", "sessions", "trace_signals", "verdicts"}
 
+
+# So that the UI files the run under the code location that it belongs to.
+_LOCATION = {".dagster/repository": "__repository__@evalpipe"}
 
 # The event log keeps everything; a terminal shows what `announce` says.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -57,7 +62,7 @@ def materialise(
 ) -> None:
     """Make these partitions of one asset, contiguous days as one run."""
     if asset == "evaluators":
-        instance.add_dynamic_partitions(str(ISSUES.name), list(partitions))
+        instance.add_dynamic_partitions(str(BY_ISSUE.name), list(partitions))
     for selection in _runs(asset, partitions):
         run = dg.materialize(
             [*ASSETS, *CHECKS],
@@ -66,7 +71,8 @@ def materialise(
             resources={"home": HomeResource(root=str(home.root), at=at)},
             raise_on_error=False,
             run_config=_QUIET,
-            **selection,
+            partition_key=selection.get("partition_key"),
+            tags=selection.get("tags", {}) | {PROCESS_TAG: str(os.getpid()), **_LOCATION},
         )
         if not run.success:
             raise StateError(f"{asset} {selection} failed: {_why(run)}. The log is in the Dagster UI, run {run.run_id}")
@@ -90,5 +96,10 @@ def _runs(asset: str, partitions: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def _why(run: dg.ExecuteInProcessResult) -> str:
-    failures = [event.message or "" for event in run.all_events if event.is_failure]
-    return failures[0].splitlines()[0] if failures else "no failure was logged"
+    """The first error of the run at its root: Dagster wraps what an asset raises."""
+    for event in run.all_events:
+        if event.is_step_failure and (error := event.step_failure_data.error):
+            while error.cause is not None:
+                error = error.cause
+            return error.message.strip()
+    return next((event.message or "" for event in run.all_events if event.is_failure), "no failure was logged")

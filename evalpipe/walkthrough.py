@@ -22,7 +22,7 @@ from evalpipe.home import Home
 from evalpipe.materialise import materialise_stale
 from evalpipe.review.on_lake import deliver
 from evalpipe.review.queues import cycle_of
-from evalpipe.tables import CANDIDATES
+from evalpipe.tables import CANDIDATES, GATE_RUNS
 
 _UP_TO_QUEUE = ("raw_otlp", "spans", "traces", "sessions", "trace_signals", "candidates")
 _N_GATE_CASES = 150
@@ -55,6 +55,9 @@ def walk(home: Home, instance: dg.DagsterInstance, plan: DemoPlan, announce: Ann
     announce("two releases ask the gate")
     (home.root / "demo" / "planted.json").write_text(json.dumps(truth, indent=1), encoding="utf-8")
     outcomes = [_gate(home, plan, version, is_bad) for version, is_bad in (("2.0.0-good", False), ("2.0.0-bad", True))]
+    for outcome, _ in outcomes:
+        metadata = {"decision": outcome.decision.decision, "suite_pass_rate": outcome.decision.suite_pass_rate}
+        instance.report_runless_asset_event(dg.AssetMaterialization(GATE_RUNS.name, metadata=metadata))
     end = datetime.combine(plan.start_day + timedelta(weeks=plan.n_weeks), time(12), UTC)
     materialise_stale(home, instance, (), lambda asset, _: announce(asset), at=end.isoformat())
     (good, good_cases), (bad, bad_cases) = outcomes

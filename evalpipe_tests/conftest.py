@@ -1,4 +1,4 @@
-"""What several rooms test with: a home that two weeks of the demo went through, made once and copied for those who write."""
+"""What several rooms test with: a home after two weeks of the demo, made once and copied for those who write."""
 
 import os
 import shutil

@@ -7,6 +7,7 @@ import dagster as dg
 
 from evalpipe.review.queues import cycle_days, cycle_of
 from evalpipe.settings import load_settings
+from evalpipe.tables import EVALUATORS
 
 _first_day = load_settings().observe.first_day
 
@@ -16,7 +17,7 @@ DAYS = dg.DailyPartitionsDefinition(start_date=_first_day.isoformat(), end_offse
 CYCLES = dg.WeeklyPartitionsDefinition(start_date=_first_day.isoformat(), day_offset=1, end_offset=1)
 """ISO weeks, by the date of their Monday, the current one included."""
 
-ISSUES = dg.DynamicPartitionsDefinition(name="issues")
+BY_ISSUE = dg.DynamicPartitionsDefinition(name="issues")
 """One partition an issue; the annotation sensor and `evalpipe run` add them."""
 
 BY_DAY: dict[str, Any] = {"partitions_def": DAYS, "backfill_policy": dg.BackfillPolicy.single_run()}
@@ -24,6 +25,9 @@ BY_DAY: dict[str, Any] = {"partitions_def": DAYS, "backfill_policy": dg.Backfill
 
 SPANS_AROUND = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=1, allow_nonexistent_upstream_partitions=True)
 """A trace may begin the day before or end the day after."""
+
+EVALUATORS_OF_ALL_ISSUES = dg.AssetDep(EVALUATORS.name, partition_mapping=dg.AllPartitionMapping())
+"""Traffic of one day is judged by the evaluators of every issue."""
 
 
 def cycle_of_partition(key: str) -> str:

@@ -1,12 +1,12 @@
 """Sensors: what landed is taken in, and just the issues whose labels changed are generated again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 import dagster as dg
 
-from evalpipe.defs.jobs import annotations_job, generate_job, landing_job, observe_job
-from evalpipe.defs.partitions import ISSUES
+from evalpipe.defs.jobs import annotations_job, generate_job, landing_job, observe_job, verdicts_job
+from evalpipe.defs.partitions import BY_ISSUE
 from evalpipe.defs.resources import HomeResource
 from evalpipe.ids import content_hash
 from evalpipe.plan import due_issues, expected, stale
@@ -38,16 +38,7 @@ def landing_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
         }
     )
     requests = [dg.RunRequest(job_name="landing_job", run_key=f"landing:{content_hash(sorted(now.items()))}")]
-    for first, last in day_ranges(touched):
-        content = content_hash({day: now[day] for day in touched if first <= day <= last})
-        requests.append(
-            dg.RunRequest(
-                job_name="observe_job",
-                run_key=f"observe:{first}:{last}:{content}",
-                tags={_RANGE_START: first, _RANGE_END: last},
-            )
-        )
-    return dg.SensorResult(run_requests=requests)
+    return dg.SensorResult(run_requests=[*requests, *_range_requests("observe_job", touched, now)])
 
 
 @dg.sensor(
@@ -68,7 +59,7 @@ def annotation_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
     if not due:
         return dg.SkipReason("no issue gained enough labels since its evaluator was generated")
     return dg.SensorResult(
-        dynamic_partitions_requests=[ISSUES.build_add_request([issue.issue_id for issue in due])],
+        dynamic_partitions_requests=[BY_ISSUE.build_add_request([issue.issue_id for issue in due])],
         run_requests=[
             dg.RunRequest(
                 job_name="generate_job",
@@ -81,12 +72,38 @@ def annotation_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
     )
 
 
+@dg.sensor(
+    jobs=[verdicts_job],
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="New traffic or a new evaluator: judge the days that lack its verdicts.",
+)
+def judging_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
+    opened = home.open()
+    days = stale(opened, "verdicts").partitions
+    if not days:
+        return dg.SkipReason("every day in the window was judged by the suite as it stands")
+    return dg.SensorResult(run_requests=_range_requests("verdicts_job", days, expected(opened, "verdicts")))
+
+
+def _range_requests(job_name: str, days: Sequence[str], inputs: Mapping[str, int]) -> list[dg.RunRequest]:
+    """One run for each range of days; its key is its inputs, so that Dagster starts it once."""
+    return [
+        dg.RunRequest(
+            job_name=job_name,
+            run_key=f"{job_name}:{first}:{last}:{content_hash([inputs[day] for day in days if first <= day <= last])}",
+            tags={_RANGE_START: first, _RANGE_END: last},
+        )
+        for first, last in day_ranges(days)
+    ]
+
+
 automation = dg.AutomationConditionSensorDefinition(
     "automation",
     target=dg.AssetSelection.all(),
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=30,
-    description="Verdicts, quality, coverage and the report follow their inputs.",
+    description="Quality, coverage and the report follow their inputs.",
 )
 
-SENSORS: Sequence[dg.SensorDefinition] = [landing_sensor, annotation_sensor, automation]
+SENSORS: Sequence[dg.SensorDefinition] = [landing_sensor, annotation_sensor, judging_sensor, automation]

@@ -1,6 +1,6 @@
 """Fitting a learned evaluator: naive-Bayes-weighted logistic regression, with scikit-learn.
 
-The result is the program that learned.py stores and scores without scikit-learn. Method: Wang and Manning (2012),
+The result is the program of linear.py, which learned.py scores without scikit-learn. Method: Wang and Manning (2012),
 with Bernoulli ratios, and each field given the same loudness: a trace's tool outputs hold a hundred times the words
 of its request, and would drown it.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from evalpipe.evaluators.features import Features
 from evalpipe.evaluators.folds import grouped_folds
-from evalpipe.evaluators.learned import NumberFeature, Program, StepFeature, WordFeature, rounded, sigmoid
+from evalpipe.evaluators.linear import NumberFeature, Program, StepFeature, WordFeature, rounded, sigmoid
 from evalpipe.evaluators.words import Ints
 from evalpipe.settings import GenerationSettings
 from evalpipe.traces.view import NUMBER_FIELDS
@@ -77,6 +77,7 @@ class _Weights(NamedTuple):
 
     features: Ints
     weights: Floats
+    share: Floats  # of the traces, that have each feature
     mean: Floats
     sd: Floats
     number_weights: Floats
@@ -92,6 +93,7 @@ class _Design:
     weight: Floats
     chosen: Ints
     ratio: Floats
+    share: Floats
     mean: Floats
     sd: Floats
 
@@ -119,20 +121,20 @@ class _Design:
         matrix = hstack(
             [present[:, chosen] @ diags_array(ratio), csr_matrix(np.nan_to_num((numbers - mean) / sd))]
         ).tocsr()
-        return cls(matrix, y, w, chosen, ratio, mean, sd)
+        share = np.asarray(present.mean(axis=0)).ravel()[chosen]
+        return cls(matrix, y, w, chosen, ratio, share, mean, sd)
 
     def fit(self, strength: float) -> _Weights:
         from sklearn.linear_model import LogisticRegression
 
         n = len(self.chosen)
         if self.is_failure.all() or not self.is_failure.any():
-            return _Weights(self.chosen, np.zeros(n), self.mean, self.sd, np.zeros(len(self.mean)), 0.0)
+            return _Weights(self.chosen, np.zeros(n), self.share, self.mean, self.sd, np.zeros(len(self.mean)), 0.0)
         model = LogisticRegression(C=strength, class_weight="balanced", max_iter=500, tol=1e-4)
         model.fit(self.matrix, self.is_failure, sample_weight=self.weight)
-        weights = model.coef_[0]
-        return _Weights(
-            self.chosen, weights[:n] * self.ratio, self.mean, self.sd, weights[n:], float(model.intercept_[0])
-        )
+        weights = np.asarray(model.coef_)[0]
+        bias = float(np.asarray(model.intercept_)[0])
+        return _Weights(self.chosen, weights[:n] * self.ratio, self.share, self.mean, self.sd, weights[n:], bias)
 
 
 def _evened(present: Any, chosen: Ints, ratio: Floats, block: Ints) -> Floats:
@@ -168,22 +170,21 @@ def _calibrate(margin: Floats, is_failure: Bools, weight: Floats) -> _Calibratio
         np.repeat([True, False], len(margin)),
         sample_weight=np.concatenate([weight * target, weight * (1 - target)]),
     )
-    slope, intercept = max(float(model.coef_[0, 0]), 0.0), float(model.intercept_[0])
+    slope, intercept = max(float(np.asarray(model.coef_)[0, 0]), 0.0), float(np.asarray(model.intercept_)[0])
     chance = np.clip(sigmoid(slope * margin + intercept), 1e-9, 1 - 1e-9)
     loss = -np.sum(weight * (target * np.log(chance) + (1 - target) * np.log(1 - chance)))
     return _Calibration(slope, intercept, round(float(loss), 9))
 
 
 def _best_threshold(score: Floats, is_failure: Bools, weight: Floats) -> float:
-    """The cut of held-out scores with the highest MCC; in the middle of the widest gap that gives it."""
+    """The cut of held-out calibrated scores with the highest MCC; in the middle of the widest gap that gives it.
+
+    Highest is the mean of the MCC that was seen and the one that the scores themselves promise: with ten failures
+    the seen one alone jumps from cut to cut.
+    """
     order = np.argsort(-score, kind="stable")
-    ranked = score[order]
-    tp = np.cumsum(weight[order] * is_failure[order])
-    fp = np.cumsum(weight[order] * ~is_failure[order])
-    fn, tn = tp[-1] - tp, fp[-1] - fp
-    margins = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        agreement = np.where(margins > 0, (tp * tn - fp * fn) / np.sqrt(margins), -1.0)
+    ranked, w, y = score[order], weight[order], is_failure[order].astype(np.float64)
+    agreement = (_mcc_of_cuts(w * y, w * (1 - y)) + _mcc_of_cuts(w * ranked, w * (1 - ranked))) / 2
     gap = ranked[:-1] - ranked[1:]
     is_cut = gap > 0
     if not is_cut.any():
@@ -193,16 +194,25 @@ def _best_threshold(score: Floats, is_failure: Bools, weight: Floats) -> float:
     return rounded(float((ranked[at] + ranked[at + 1]) / 2))
 
 
+def _mcc_of_cuts(positive: Floats, negative: Floats) -> Floats:
+    """The MCC when all examples up to each place are flagged, given what each weighs as a failure and as none."""
+    tp, fp = np.cumsum(positive), np.cumsum(negative)
+    fn, tn = tp[-1] - tp, fp[-1] - fp
+    margins = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(margins > 1e-12, (tp * tn - fp * fn) / np.sqrt(margins), -1.0)
+
+
 def _stored(features: Features, fitted: _Weights, slope: float, intercept: float, threshold: float) -> Program:
     words: list[WordFeature] = []
     steps: list[StepFeature] = []
-    for index, raw in zip(fitted.features.tolist(), fitted.weights.tolist(), strict=True):
+    for index, raw, share in zip(fitted.features.tolist(), fitted.weights.tolist(), fitted.share.tolist(), strict=True):
         field, what = features.names[index]
         if weight := rounded(raw):
             if isinstance(what, float):
-                steps.append(StepFeature(field=field, value=what, weight=weight))
+                steps.append(StepFeature(field=field, value=what, weight=weight, share=round(share, 4)))
             else:
-                words.append(WordFeature(field=field, words=what, weight=weight))
+                words.append(WordFeature(field=field, words=what, weight=weight, share=round(share, 4)))
     numbers = [
         NumberFeature(field=field, mean=rounded(mean), sd=rounded(sd), weight=rounded(weight))
         for field, mean, sd, weight in zip(

@@ -1,92 +1,48 @@
 """Learned evaluators: weights of words, tool steps and numbers, kept as JSON, and how they judge a trace.
 
 A stored model scores with numpy alone, and decides as it did when it was measured, because its weights are rounded
-before its threshold is set. How the weights are found is in fitting.py, what the features are in features.py;
-whether a learned evaluator is better than a rule is decided in generation/choose.py.
+before its threshold is set. What is stored is in linear.py, how the weights are found in fitting.py, what the features
+are in features.py; whether a learned evaluator is better than a rule is decided in generation/choose.py.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from evalpipe.errors import ArtifactError
 from evalpipe.evaluators.features import (
-    MAX_WORDS,
-    WORD_FIELDS,
     Features,
     column,
     features_of,
     split_field,
     words_in_words,
 )
+from evalpipe.evaluators.linear import Program, StepFeature, WordFeature, sigmoid
 from evalpipe.evaluators.words import Gram, Ints, known_grams
 from evalpipe.settings import GenerationSettings
-from evalpipe.traces.view import NUMBER_FIELDS, NUMBER_MEANINGS
+from evalpipe.traces.view import NUMBER_MEANINGS
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
-_DIGITS = 6  # of every stored figure
 _CHUNK = 10_000  # traces scored at once: bounds the memory of one call
 _MAX_REASONS = 3
 _MAX_DESCRIBED = 5
+_MAX_EXPECTED = 50  # features whose absence can be a reason
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class _Feature(NamedTuple):
+    """What an explanation needs of a feature that is present or not."""
 
-
-class WordFeature(_Strict):
-    """Present when `words` stand side by side in `field` (tool_sequence: steps such as 'search:ok')."""
-
-    field: str
-    words: tuple[str, ...] = Field(min_length=1, max_length=MAX_WORDS)
     weight: float
-
-
-class StepFeature(_Strict):
-    """Present when the number is at least `value`."""
-
-    field: str
-    value: float
-    weight: float
-
-
-class NumberFeature(_Strict):
-    """(log(1 + number) - mean) / sd, and 0 where the number is null."""
-
-    field: str
-    mean: float
-    sd: float = Field(gt=0)
-    weight: float
-
-
-class Program(_Strict):
-    """A learned evaluator as it is stored. score = sigmoid(slope * (bias + weights of what is present) + intercept)."""
-
-    words: tuple[WordFeature, ...] = Field(max_length=100_000)
-    steps: tuple[StepFeature, ...] = Field(max_length=1_000)
-    numbers: tuple[NumberFeature, ...] = Field(max_length=1_000)
-    bias: float
-    slope: float = Field(ge=0)
-    intercept: float
-    threshold: float = Field(ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _fields_exist(self) -> "Program":
-        for feature in self.words:
-            if feature.field not in WORD_FIELDS:
-                raise ValueError(f"words: no text field {feature.field!r}")
-        for number in (*self.steps, *self.numbers):
-            if number.field not in NUMBER_FIELDS:
-                raise ValueError(f"no number field {number.field!r}")
-        return self
+    share: float
+    said: str
 
 
 @dataclass(frozen=True)
@@ -149,19 +105,27 @@ class LearnedModel:
 
     def explain(self, view: pl.DataFrame) -> list[str]:
         """Per trace, the features that spoke most strongly for its verdict, in words."""
-        flags = self.flag(view)
-        reasons: list[list[tuple[float, str]]] = [[] for _ in range(view.height)]
-        for (document, feature), said in self._present(view):
-            for i, j in zip(document.tolist(), feature.tolist(), strict=True):
-                reasons[i].append(said[j])
-        for i, row in enumerate(self._number_terms(view).tolist()):
-            reasons[i] += [(term, NUMBER_MEANINGS[f.field]) for term, f in zip(row, self.program.numbers, strict=True)]
-        return [_in_words(found, bool(flag)) for found, flag in zip(reasons, flags, strict=True)]
+        slope, features = self.program.slope, self._features
+        present: list[set[int]] = [set() for _ in range(view.height)]
+        for document, feature in zip(*(part.tolist() for part in self._present(view)), strict=True):
+            present[document].add(feature)
+        # What is missing speaks too, if it is common: a trace is compared with the average one it was learned from.
+        expected = sorted(range(len(features)), key=lambda i: -abs(features[i].weight * features[i].share))
+        expected = expected[:_MAX_EXPECTED]
+        said: list[str] = []
+        flags, numbers = self.flag(view), self._number_terms(view)
+        for found, row, is_flagged in zip(present, numbers.tolist(), flags.tolist(), strict=True):
+            terms = [(features[i].weight * (1 - features[i].share), features[i].said) for i in found]
+            terms += [
+                (-features[i].weight * features[i].share, f"no {features[i].said}") for i in expected if i not in found
+            ]
+            terms += [(term, NUMBER_MEANINGS[f.field]) for term, f in zip(row, self.program.numbers, strict=True)]
+            said.append(_in_words([(slope * term, words) for term, words in terms], is_flagged))
+        return said
 
     def describe(self) -> str:
         """What the model looks for, in one sentence."""
-        weighed = [(f.weight, words_in_words(f.field, f.words)) for f in self.program.words]
-        weighed += [(f.weight, f"{NUMBER_MEANINGS[f.field]} at least {f.value:g}") for f in self.program.steps]
+        weighed = [(f.weight, f.said) for f in self._features]
         weighed += [(f.weight, f"{NUMBER_MEANINGS[f.field]} (the more)") for f in self.program.numbers]
         failing = [words for weight, words in sorted(weighed, key=lambda x: (-x[0], x[1])) if weight > 0]
         passing = [words for weight, words in sorted(weighed) if weight < 0]
@@ -192,19 +156,28 @@ class LearnedModel:
             margin += step.weight * (column(view, step.field) >= step.value)
         return margin + self._number_terms(view).sum(axis=1)
 
-    def _present(self, view: pl.DataFrame) -> "list[tuple[tuple[Ints, Ints], list[tuple[float, str]]]]":
-        """Per kind of feature: which (trace, feature) pairs are present, and what each feature weighs and says."""
-        slope = self.program.slope
-        found: list[tuple[tuple[Ints, Ints], list[tuple[float, str]]]] = []
-        for field, names, weights in self._words_by_field:
+    @cached_property
+    def _features(self) -> list[_Feature]:
+        """The features that are present or not: words field by field, then steps of numbers."""
+        words = [f for field in self._words_by_field for f in self.program.words if f.field == field[0]]
+        return [
+            *(_Feature(f.weight, f.share, words_in_words(f.field, f.words)) for f in words),
+            *(_Feature(s.weight, s.share, _step_in_words(s)) for s in self.program.steps),
+        ]
+
+    def _present(self, view: pl.DataFrame) -> tuple[Ints, Ints]:
+        """Pairs (trace, place in `_features`) that are present."""
+        documents, places, start = [], [], 0
+        for field, names, _ in self._words_by_field:
             grams = known_grams(split_field(view, field), names)
-            said = [(slope * w, words_in_words(field, name)) for w, name in zip(weights.tolist(), names, strict=True)]
-            found.append(((grams.document, grams.gram), said))
-        for step in self.program.steps:
+            documents.append(grams.document)
+            places.append(grams.gram + start)
+            start += len(names)
+        for i, step in enumerate(self.program.steps):
             rows = np.flatnonzero(column(view, step.field) >= step.value)
-            said = [(slope * step.weight, f"{NUMBER_MEANINGS[step.field]} at least {step.value:g}")]
-            found.append(((rows, np.zeros(len(rows), dtype=np.int64)), said))
-        return found
+            documents.append(rows)
+            places.append(np.full(len(rows), start + i))
+        return np.concatenate([np.zeros(0, np.int64), *documents]), np.concatenate([np.zeros(0, np.int64), *places])
 
     def _number_terms(self, view: pl.DataFrame) -> Floats:
         """What each number adds to the margin: one column per number feature."""
@@ -214,18 +187,13 @@ class LearnedModel:
         return np.stack(terms, axis=1) if terms else np.zeros((view.height, 0))
 
 
+def _step_in_words(step: StepFeature) -> str:
+    return f"{NUMBER_MEANINGS[step.field]} at least {step.value:g}"
+
+
 def _in_words(reasons: list[tuple[float, str]], is_flagged: bool) -> str:
     sign = 1 if is_flagged else -1
     strongest = sorted(((sign * term, words) for term, words in reasons if sign * term > 0), reverse=True)
     if not strongest:
         return "nothing in the trace speaks for this verdict but how common the failure is"
-    return "; ".join(f"{words} ({sign * term:+.1f})" for term, words in strongest[:_MAX_REASONS])
-
-
-def sigmoid(margin: Floats) -> Floats:
-    return 1 / (1 + np.exp(-np.clip(margin, -500, 500)))
-
-
-def rounded(value: float) -> float:
-    """`value` to the digits that are stored."""
-    return float(f"{value:.{_DIGITS}g}")
+    return "; ".join(f"{words} ({sign * term:+.2f})" for term, words in strongest[:_MAX_REASONS])

@@ -11,6 +11,7 @@ from functools import reduce
 import polars as pl
 
 from evalpipe.evaluators.rule_syntax import Rule, children, rule_size, validate_rule
+from evalpipe.evaluators.words import phrase_in
 from evalpipe.traces.view import CALL_SEPARATOR, NUMBER_MEANINGS, TEXT_MEANINGS, tool_name_in_sequence
 
 __all__ = ["Rule", "compile_rule", "explain_rule", "fired", "rule_size", "validate_rule"]
@@ -120,6 +121,8 @@ def _explain_predicate(rule: Rule) -> str:
         case "contains":
             phrases = " or ".join(_quoted(phrase) for phrase in rule["any"])
             return f"{TEXT_MEANINGS[rule['field']]} contains {phrases}"
+        case "regex" if (phrase := phrase_in(rule["pattern"])) is not None:
+            return f"{TEXT_MEANINGS[rule['field']]} has the words {_quoted(phrase)}"
         case "regex":
             return f"{TEXT_MEANINGS[rule['field']]} matches /{_quoted(rule['pattern'])[1:-1]}/"
         case "tool":
@@ -169,7 +172,8 @@ def _evidence(rule: Rule) -> pl.Expr:
     """A predicate that is true, in words; of a text predicate, with what matched."""
     match rule["op"]:
         case "contains" | "regex":
-            verb = "contains" if rule["op"] == "contains" else "matches a pattern with"
+            is_plain = rule["op"] == "contains" or phrase_in(rule["pattern"]) is not None
+            verb = "contains" if is_plain else "matches a pattern with"
             found = pl.col(rule["field"]).str.extract(_pattern(rule), 0).fill_null("")
             on_one_line = found.str.replace_all(r"[\s\p{Cc}]+", " ").str.head(_MAX_EVIDENCE_CHARS)
             return pl.format('{} "{}"', pl.lit(f"{TEXT_MEANINGS[rule['field']]} {verb}"), on_one_line)

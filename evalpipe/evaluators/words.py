@@ -154,7 +154,8 @@ def phrase_in(pattern: str) -> str | None:
         return None
     words = re.split(r"\\W[+*]", pattern.removeprefix("(?i)").removeprefix(r"\b").removesuffix(r"\b"))
     gram = tuple(NUMBER if word == r"\d+" else word for word in words)
-    return " ".join(gram) if all(gram) and phrase_pattern(gram) == pattern else None
+    is_words = all(word == NUMBER or re.fullmatch(r"\w+", word) for word in gram)
+    return " ".join(gram) if is_words and phrase_pattern(gram) == pattern else None
 
 
 @lru_cache(maxsize=65_536)

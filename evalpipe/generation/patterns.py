@@ -115,7 +115,14 @@ def pattern_table(bank: Bank, view: pl.DataFrame, is_failure: Bools) -> list[dic
     order = np.lexsort((bank.kind, -np.round(tells, 12)))
     ids = view["trace_id"].to_list()
     table: list[dict[str, Any]] = []
-    for i in order[q[order] <= _MAX_Q][:_MAX_LISTED].tolist():
+    listed: set[tuple[str, str]] = set()
+    for i in order[q[order] <= _MAX_Q].tolist():
+        rule = bank.predicates[i]
+        if rule["op"] == "number":
+            # Asked both ways and at many values: the one that failures have more of, at its best, says it all.
+            if odds[i] <= 0 or (rule["field"], rule["compare"]) in listed:
+                continue
+            listed.add((rule["field"], rule["compare"]))
         holds = bank.presence.indices[bank.presence.indptr[i] : bank.presence.indptr[i + 1]]
         shown = sorted(ids[row] for row in holds if is_failure[row] == (odds[i] > 0))
         table.append(
@@ -129,4 +136,6 @@ def pattern_table(bank: Bank, view: pl.DataFrame, is_failure: Bools) -> list[dic
                 "example_ids": shown[:_MAX_EXAMPLES],
             }
         )
+        if len(table) == _MAX_LISTED:
+            break
     return table

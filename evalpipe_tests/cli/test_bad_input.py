@@ -87,7 +87,8 @@ def test_a_span_without_ids_goes_to_rejections_and_its_neighbours_to_spans(tmp_p
     file = tmp_path / "traces.jsonl"
     file.write_text(otlp_line() + "\n" + otlp_line(traceId="", spanId="") + "\n")
     evalpipe(tmp_path / "home", "ingest", file)
-    assert evalpipe(tmp_path / "home", "run", "--only", "raw_otlp", "--only", "spans", "--only", "traces").returncode == 0
+    for asset in ("raw_otlp", "spans", "traces"):
+        assert evalpipe(tmp_path / "home", "run", "--only", asset).returncode == 0
     home = Home.open(tmp_path / "home")
     assert home.lake.read(TRACES)["trace_id"].to_list() == [TRACE]
     refusal = home.lake.read(REJECTIONS, pl.col("kind") == "span").row(0, named=True)

@@ -70,7 +70,8 @@ def test_the_gate_job_succeeds_only_when_the_release_may_ship(home_copy: Home, w
     cases = getattr(walked[1], f"{which}_cases")
     run = defs.resolve_job_def("gate_job").execute_in_process(
         run_config=dg.RunConfig(
-            ops={"gate_runs": {"config": {"cases": str(cases)}}}, resources={"home": HomeResource(root=str(home_copy.root))}
+            ops={"gate_runs": {"config": {"cases": str(cases)}}},
+            resources={"home": HomeResource(root=str(home_copy.root))},
         ),
         instance=dg.DagsterInstance.ephemeral(),
         raise_on_error=False,

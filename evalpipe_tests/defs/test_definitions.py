@@ -37,6 +37,11 @@ def test_the_order_of_evalpipe_run_is_an_order_of_the_graph():
 
 
 def test_sensors_and_schedules_run_without_being_switched_on():
-    assert {s.name for s in defs.sensors or []} == {"landing_sensor", "annotation_sensor", "automation"}
+    assert {s.name for s in defs.sensors or []} == {
+        "landing_sensor",
+        "annotation_sensor",
+        "judging_sensor",
+        "automation",
+    }
     assert all(s.default_status == dg.DefaultSensorStatus.RUNNING for s in defs.sensors or [])
     assert all(s.default_status == dg.DefaultScheduleStatus.RUNNING for s in defs.schedules or [])

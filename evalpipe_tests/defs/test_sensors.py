@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from evalpipe.defs.resources import HomeResource
-from evalpipe.defs.sensors import annotation_sensor, landing_sensor
+from evalpipe.defs.sensors import annotation_sensor, judging_sensor, landing_sensor
 from evalpipe.home import Home
 from evalpipe.review.on_lake import deliver
 from evalpipe.tables import ANNOTATIONS, EVALUATORS, ISSUES, LABELS, TRACES
@@ -36,6 +36,7 @@ def land(home: Home, tmp_path: Path, *lines: str) -> None:
 def test_nothing_new_is_a_skip_with_its_reason(walked):
     assert tick(landing_sensor, walked[0]) == "every landed segment is in spans"
     assert "enough labels" in str(tick(annotation_sensor, walked[0]))
+    assert "was judged" in str(tick(judging_sensor, walked[0]))
 
 
 def test_new_segments_ask_for_the_days_they_touch_and_the_days_beside_them(home_copy: Home, tmp_path: Path):

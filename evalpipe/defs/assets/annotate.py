@@ -6,7 +6,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from evalpipe.defs.assets.observe import traces
 from evalpipe.defs.partitions import BY_DAY, CYCLES, cycle_of_partition
 from evalpipe.defs.resources import HomeResource
 from evalpipe.defs.spec import spec
@@ -23,7 +22,7 @@ from evalpipe.signals.anomaly import signal_frame
 from evalpipe.tables import ANNOTATIONS, CANDIDATES, ISSUE_EVENTS, ISSUES, LABELS, TRACE_SIGNALS, TRACES
 
 
-@dg.asset(**spec(TRACE_SIGNALS, "annotate", {"scikitlearn"}), **BY_DAY, deps=[traces])
+@dg.asset(**spec(TRACE_SIGNALS, "annotate", {"scikitlearn"}), **BY_DAY, deps=[TRACES.name])
 def trace_signals(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     should_be = expected(opened, "trace_signals")
@@ -41,7 +40,7 @@ def trace_signals(context: dg.AssetExecutionContext, home: HomeResource) -> dg.M
     return dg.MaterializeResult()
 
 
-@dg.asset(**spec(CANDIDATES, "annotate"), partitions_def=CYCLES, deps=[trace_signals])
+@dg.asset(**spec(CANDIDATES, "annotate"), partitions_def=CYCLES, deps=[TRACE_SIGNALS.name])
 def candidates(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     cycle = cycle_of_partition(context.partition_key)
@@ -54,7 +53,7 @@ def candidates(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Mate
     )
 
 
-@dg.asset(**spec(ANNOTATIONS, "annotate"), deps=[candidates])
+@dg.asset(**spec(ANNOTATIONS, "annotate"), deps=[CANDIDATES.name])
 def annotations(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     results = take_in_inbox(opened.lake, opened.landing, opened.inbox, home.now())
@@ -66,7 +65,7 @@ def annotations(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Mat
     return dg.MaterializeResult(metadata=told(opened, ANNOTATIONS, rows, **figures))
 
 
-@dg.asset(**spec(ISSUE_EVENTS, "annotate"), deps=[annotations])
+@dg.asset(**spec(ISSUE_EVENTS, "annotate"), deps=[ANNOTATIONS.name])
 def issue_events(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     made_from = expected(opened, "issue_events").get(WHOLE)
@@ -78,7 +77,7 @@ def issue_events(home: HomeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=told(opened, ISSUE_EVENTS, new))
 
 
-@dg.asset(**spec(LABELS, "annotate"), deps=[annotations, issue_events, traces])
+@dg.asset(**spec(LABELS, "annotate"), deps=[ANNOTATIONS.name, ISSUE_EVENTS.name, TRACES.name])
 def labels(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     made_from = expected(opened, "labels").get(WHOLE)
@@ -94,7 +93,7 @@ def labels(home: HomeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=told(opened, LABELS, rows, **figures))
 
 
-@dg.asset(**spec(ISSUES, "annotate"), deps=[issue_events, labels])
+@dg.asset(**spec(ISSUES, "annotate"), deps=[ISSUE_EVENTS.name, LABELS.name])
 def issues(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     made_from = expected(opened, "issues").get(WHOLE)

@@ -5,16 +5,17 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from evalpipe.defs.assets.annotate import issues, labels
-from evalpipe.defs.partitions import ISSUES
+from evalpipe.defs.partitions import BY_ISSUE
 from evalpipe.defs.resources import HomeResource
 from evalpipe.defs.spec import spec
 from evalpipe.defs.tell import told
 from evalpipe.generation.on_lake import generate_for_issue
-from evalpipe.tables import EVALUATORS
+from evalpipe.tables import EVALUATORS, ISSUES, LABELS
 
 
-@dg.asset(**spec(EVALUATORS, "generate", {"gepa", "scikitlearn"}), partitions_def=ISSUES, deps=[issues, labels])
+@dg.asset(
+    **spec(EVALUATORS, "generate", {"gepa", "scikitlearn"}), partitions_def=BY_ISSUE, deps=[ISSUES.name, LABELS.name]
+)
 def evaluators(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     made = generate_for_issue(

@@ -7,10 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from evalpipe.defs.assets.annotate import issues, labels
-from evalpipe.defs.assets.generate import evaluators
-from evalpipe.defs.assets.observe import traces
-from evalpipe.defs.partitions import BY_DAY
+from evalpipe.defs.partitions import BY_DAY, EVALUATORS_OF_ALL_ISSUES
 from evalpipe.defs.resources import HomeResource
 from evalpipe.defs.spec import OWNERS, spec
 from evalpipe.defs.tell import each_partition, preview, share, told
@@ -19,13 +16,13 @@ from evalpipe.gate.on_lake import gate
 from evalpipe.gate.render import markdown
 from evalpipe.plan import CODE_VERSIONS, WHOLE, expected
 from evalpipe.report.on_lake import coverage_now, write_coverage_report
-from evalpipe.tables import COVERAGE, EVALUATOR_QUALITY, GATE_RUNS, VERDICTS
+from evalpipe.tables import COVERAGE, EVALUATOR_QUALITY, EVALUATORS, GATE_RUNS, ISSUES, LABELS, TRACES, VERDICTS
 
 # Without `without`, one issue that has no evaluator yet would hold back every report.
 _WHEN_INPUTS_CHANGE = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
 
 
-@dg.asset(**spec(VERDICTS, "iterate"), **BY_DAY, deps=[traces, evaluators], automation_condition=_WHEN_INPUTS_CHANGE)
+@dg.asset(**spec(VERDICTS, "iterate"), **BY_DAY, deps=[TRACES.name, EVALUATORS_OF_ALL_ISSUES])
 def verdicts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     should_be = expected(opened, "verdicts")
@@ -41,7 +38,9 @@ def verdicts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Materi
     return dg.MaterializeResult()
 
 
-@dg.asset(**spec(EVALUATOR_QUALITY, "iterate"), deps=[labels, evaluators], automation_condition=_WHEN_INPUTS_CHANGE)
+@dg.asset(
+    **spec(EVALUATOR_QUALITY, "iterate"), deps=[LABELS.name, EVALUATORS.name], automation_condition=_WHEN_INPUTS_CHANGE
+)
 def evaluator_quality(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     made_from = expected(opened, "evaluator_quality").get(WHOLE)
@@ -54,7 +53,7 @@ def evaluator_quality(home: HomeResource) -> dg.MaterializeResult:
 
 @dg.asset(
     **spec(COVERAGE, "iterate"),
-    deps=[issues, evaluator_quality, verdicts],
+    deps=[ISSUES.name, EVALUATOR_QUALITY.name, VERDICTS.name],
     automation_condition=_WHEN_INPUTS_CHANGE,
 )
 def coverage(home: HomeResource) -> dg.MaterializeResult:
@@ -73,7 +72,7 @@ def coverage(home: HomeResource) -> dg.MaterializeResult:
     kinds={"html"},
     owners=OWNERS,
     code_version=CODE_VERSIONS["coverage_report"],
-    deps=[coverage],
+    deps=[COVERAGE.name],
     automation_condition=_WHEN_INPUTS_CHANGE,
 )
 def coverage_report(home: HomeResource) -> dg.MaterializeResult:
@@ -99,7 +98,7 @@ class GateRequest(dg.Config):
     release: str = ""
 
 
-@dg.asset(**spec(GATE_RUNS, "iterate"), deps=[evaluators, evaluator_quality])
+@dg.asset(**spec(GATE_RUNS, "iterate"), deps=[EVALUATORS.name, EVALUATOR_QUALITY.name])
 def gate_runs(config: GateRequest, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     outcome = gate(

@@ -28,7 +28,7 @@ def raw_otlp(home: HomeResource) -> dg.MaterializeResult:
     )
 
 
-@dg.asset(**spec(SPANS, "observe"), **BY_DAY, deps=[raw_otlp])
+@dg.asset(**spec(SPANS, "observe"), **BY_DAY, deps=[RAW_OTLP.name])
 def spans(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     should_be = expected(opened, "spans")
@@ -49,7 +49,7 @@ def spans(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Materiali
     return dg.MaterializeResult()
 
 
-@dg.asset(**spec(TRACES, "observe"), **BY_DAY, deps=[dg.AssetDep(spans, partition_mapping=SPANS_AROUND)])
+@dg.asset(**spec(TRACES, "observe"), **BY_DAY, deps=[dg.AssetDep(SPANS.name, partition_mapping=SPANS_AROUND)])
 def traces(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     should_be = expected(opened, "traces")
@@ -64,7 +64,7 @@ def traces(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Material
     return dg.MaterializeResult()
 
 
-@dg.asset(**spec(SESSIONS, "observe"), **BY_DAY, deps=[traces])
+@dg.asset(**spec(SESSIONS, "observe"), **BY_DAY, deps=[TRACES.name])
 def sessions(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     should_be = expected(opened, "sessions")
