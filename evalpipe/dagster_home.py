@@ -61,7 +61,7 @@ def instance_of(home: Home) -> Iterator["DagsterInstance"]:
     with DagsterInstance.from_config(str(folder)) as instance:
         _close_abandoned_runs(instance, folder)
         with _lock_of(folder, str(os.getpid())).open("w") as own:
-            fcntl.flock(own, fcntl.LOCK_EX)  # held until this process ends, however it ends
+            fcntl.flock(own, fcntl.LOCK_SH)  # held until this process ends, however it ends
             yield instance
 
 

@@ -13,7 +13,8 @@ import polars as pl
 
 from evalpipe.errors import StateError
 from evalpipe.evaluators.on_lake import trusted
-from evalpipe.generation.triggers import Attempt, Due, issues_due
+from evalpipe.generation.on_lake import attempts
+from evalpipe.generation.triggers import Due, issues_due
 from evalpipe.home import Home
 from evalpipe.ids import content_hash, fingerprint
 from evalpipe.review.annotations import inbox_files
@@ -111,15 +112,9 @@ def due_issues(home: Home) -> list[Due]:
         home.lake.read(LABELS),
         issues,
         home.lake.read(EVALUATORS),
-        attempts(home, issues["issue_id"].to_list()),
+        attempts(home.lake, issues["issue_id"].to_list()),
         home.settings.generation,
     )
-
-
-def attempts(home: Home, issue_ids: list[str]) -> dict[str, Attempt]:
-    """The last attempt to generate for each issue, whether or not an evaluator came of it."""
-    made_from = home.lake.made_from(EVALUATORS, issue_ids)
-    return {issue: Attempt(labels) for issue, labels in made_from.items() if labels is not None}
 
 
 def report_made_from(home: Home) -> int | None:

@@ -69,6 +69,7 @@ class GenerationSettings(_Stage):
     iterations: Count = 50  # gepa iterations for a rule; more did not help
     patience: Count = 10  # iterations without an accepted candidate
     learned_margin: Share = 0.05  # a learned evaluator must beat the rule by this: rules explain themselves
+    learned_probability: Share = 0.95  # or be better than the rule with this paired probability
     replace_probability: Share = 0.8  # paired probability of being better that a challenger must reach
     max_features: Count = 4_000  # of the learned evaluator, by naive-Bayes weight
     confidence: Share = 0.9  # of every interval of an MCC

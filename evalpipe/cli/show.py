@@ -22,7 +22,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, f
 
 _piped_width = None if sys.stdout.isatty() else 140  # a pipe has no width; 80 columns would break every id
 out = Console(width=_piped_width)
-err = Console(stderr=True)
+err = Console(stderr=True, width=None if sys.stderr.isatty() else 1_000)  # a log takes whole lines
 
 
 def home_of(context: typer.Context) -> "Home":

@@ -1,16 +1,23 @@
 """Schedules: the weekly annotation cycle, and nightly upkeep of coverage."""
 
+from datetime import timedelta
+
 import dagster as dg
 
 from evalpipe.defs.jobs import annotation_cycle_job, coverage_job
 
-annotation_cycle = dg.build_schedule_from_partitioned_job(
-    annotation_cycle_job,
-    name="annotation_cycle",
+
+@dg.schedule(
+    job=annotation_cycle_job,
+    cron_schedule="0 6 * * 1",
     description="Every Monday at 06:00 UTC, before the reviewers start: the queue of the week that ended.",
-    hour_of_day=6,
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
+def annotation_cycle(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    # Not the newest partition, as a schedule made from the job would take: that is the week that has just begun.
+    last_monday = context.scheduled_execution_time.date() - timedelta(days=7)
+    return dg.RunRequest(partition_key=last_monday.isoformat(), run_key=f"annotation_cycle:{last_monday}")
+
 
 nightly_coverage = dg.ScheduleDefinition(
     name="nightly_coverage",

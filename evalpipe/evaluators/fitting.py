@@ -22,7 +22,7 @@ from evalpipe.traces.view import NUMBER_FIELDS
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
-_STRENGTHS = (0.01, 0.1, 1.0)  # inverse regularisation C to choose from
+_STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0)  # inverse regularisation C to choose from
 _VOICE = 3.0  # root mean square of what one field adds before it is weighed
 _N_INNER_FOLDS = 5
 

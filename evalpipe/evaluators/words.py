@@ -18,7 +18,9 @@ Gram = tuple[str, ...]
 
 NUMBER = "<n>"  # cannot be a word of a text: it holds characters that no word has
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-_WORD = rf"[{UNSPACED}]|[\w&&[^{UNSPACED}]]+"
+_BREAK = "\x1e"  # between the messages of a field: the last word of one and the first of the next are no sequence
+_WORD = rf"[{UNSPACED}{_BREAK}]|[\w&&[^{UNSPACED}]]+"
+_GAP = rf"[^\w{_BREAK}]"  # what may stand between two words of a sequence
 _MAX_WORDS = 50_000  # of one text: a trace of several megabytes must not starve the others
 
 
@@ -39,7 +41,7 @@ class Grams(NamedTuple):
 
 
 def split_raw(texts: pl.Series) -> pl.Series:
-    """Each text as the list of its words, numbers as they stand."""
+    """Each text as the list of its words, numbers as they stand, and the break between two messages."""
     return texts.fill_null("").str.to_lowercase().str.extract_all(_WORD).list.head(_MAX_WORDS)
 
 
@@ -61,7 +63,7 @@ def split_steps(tool_sequences: pl.Series) -> pl.Series:
 def number_words(lists: pl.Series, vocabulary: list[str] | None = None) -> Words:
     """Number the words of each list, by `vocabulary` or by the sorted words that occur."""
     frame = pl.DataFrame({"word": lists}).with_row_index("document").explode("word").drop_nulls()
-    known = sorted(frame["word"].unique().to_list()) if vocabulary is None else vocabulary
+    known = sorted(set(frame["word"].unique()) - {_BREAK}) if vocabulary is None else vocabulary
     codes = pl.DataFrame({"word": known, "code": range(len(known))}, schema={"word": pl.String, "code": pl.Int64})
     coded = frame.join(codes, on="word", how="left", maintain_order="left")
     return Words(coded["document"].cast(pl.Int64).to_numpy(), coded["code"].fill_null(-1).to_numpy(), known)
@@ -143,7 +145,7 @@ def phrase_pattern(gram: Gram) -> str:
     pattern = r"\b" if is_spaced[0] else ""
     for i, part in enumerate(parts):
         if i > 0:
-            pattern += r"\W+" if is_spaced[i - 1] and is_spaced[i] else r"\W*"
+            pattern += _GAP + ("+" if is_spaced[i - 1] and is_spaced[i] else "*")
         pattern += part
     return "(?i)" + pattern + (r"\b" if is_spaced[-1] else "")
 
@@ -152,7 +154,8 @@ def phrase_in(pattern: str) -> str | None:
     """The words of a pattern made by `phrase_pattern`, for people; None for any other pattern."""
     if not pattern.startswith("(?i)"):
         return None
-    words = re.split(r"\\W[+*]", pattern.removeprefix("(?i)").removeprefix(r"\b").removesuffix(r"\b"))
+    inside = pattern.removeprefix("(?i)").removeprefix(r"\b").removesuffix(r"\b")
+    words = re.split(re.escape(_GAP) + "[+*]", inside)
     gram = tuple(NUMBER if word == r"\d+" else word for word in words)
     is_words = all(word == NUMBER or re.fullmatch(r"\w+", word) for word in gram)
     return " ".join(gram) if is_words and phrase_pattern(gram) == pattern else None

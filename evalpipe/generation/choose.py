@@ -13,28 +13,33 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evalpipe.evaluators.artifact import Artifact, program_sha256
+from evalpipe.evaluators.artifact import Artifact
 from evalpipe.evaluators.features import Features, features_of
 from evalpipe.evaluators.folds import grouped_folds
 from evalpipe.evaluators.learned import LearnedModel
 from evalpipe.evaluators.rules import compile_rule, explain_rule
 from evalpipe.evaluators.words import Ints
+from evalpipe.generation.agreement import (
+    Agreement,
+    agreement_of,
+    quality_block,
+    quality_row,
+    shown,
+    stored,
+)
 from evalpipe.generation.bank import Bank, predicate_bank
 from evalpipe.generation.compare import Comparison, compare, incumbent_flags
 from evalpipe.generation.examples import Examples, require_evidence
 from evalpipe.generation.optimise import Evolved, evolve_rule
 from evalpipe.generation.patterns import pattern_table
 from evalpipe.ids import content_hash, evaluator_id
-from evalpipe.quality.confusion import Confusion, confusion, mcc
-from evalpipe.quality.intervals import Interval, mcc_interval
+from evalpipe.quality.confusion import confusion, mcc
 from evalpipe.quality.trust import shortfall, status_of
 from evalpipe.settings import GenerationSettings, QualitySettings
 from evalpipe.tables import EVALUATOR_QUALITY
 
 Bools = NDArray[np.bool_]
 Kind = Literal["rule", "learned"]
-
-_DIGITS = 6  # of stored figures
 
 
 class IssueRef(NamedTuple):
@@ -54,14 +59,6 @@ class Generated:
     reason: str
     replaces: bool
     quality: pl.DataFrame  # EVALUATOR_QUALITY rows of the artifact: held_out and in_sample
-
-
-class Agreement(NamedTuple):
-    """Predictions against labels."""
-
-    counts: Confusion
-    mcc: float | None
-    interval: Interval | None
 
 
 @dataclass(frozen=True)
@@ -97,8 +94,8 @@ def generate(
 ) -> Generated:
     """The next version of an issue's evaluator, or the reason why the incumbent stays.
 
-    A rule, unless a learned evaluator agrees better with people by more than `learned_margin` on traces that neither
-    saw. One that agrees too little comes back as a candidate, for people to look at. Equal inputs give an equal
+    A rule, unless a learned evaluator agrees better with people on traces that neither saw: by more than
+    `learned_margin`, or surely so (`learned_probability`, paired), which takes many examples. One that agrees too little comes back as a candidate, for people to look at. Equal inputs give an equal
     artifact, byte for byte. Raises NotEnoughEvidenceError, saying what is missing.
     """
     from threadpoolctl import threadpool_limits
@@ -129,12 +126,12 @@ def _generate(
     held_out = _predict_held_out(material)
     rule = _fit_rule(material, everything, generation.seed)
     can_fire = rule.rule["op"] != "constant"
-    kind, flags = _choose(examples, held_out, generation.learned_margin, can_fire)
+    kind, flags = _choose(examples, held_out, generation, can_fire)
     program, explanation, in_sample = _shipped(kind, rule, material, everything)
 
-    measured = _agreement(examples, flags, quality.confidence, generation.seed)
-    flattering = _agreement(examples, in_sample, quality.confidence, generation.seed)
-    status = status_of(measured.mcc, _lower(measured), measured.counts.n_positives, quality)
+    measured = agreement_of(examples, flags, quality.confidence, generation.seed)
+    flattering = agreement_of(examples, in_sample, quality.confidence, generation.seed)
+    status = status_of(measured.mcc, measured.lower, measured.counts.n_positives, quality)
     artifact = Artifact(
         evaluator_id=evaluator_id(issue.issue_id),
         version=version,
@@ -147,13 +144,13 @@ def _generate(
         patterns=pattern_table(material.bank, examples.view, examples.is_failure),  # type: ignore[arg-type]
         provenance=_provenance(material, held_out, rule, kind, labels_fingerprint, lake_versions),
         held_out=dict(zip(examples.trace_ids, flags.tolist(), strict=True)),
-        quality=_quality_block(measured, flattering, examples, quality.confidence, program),  # type: ignore[arg-type]
+        quality=quality_block(measured, flattering, examples, quality.confidence, program),  # type: ignore[arg-type]
         created_at=now.isoformat(),
     )
     why = _why_this_kind(kind, held_out, examples, measured, flattering, quality)
     replaces, why_now = _challenge(incumbent, measured, status, examples, flags, generation, quality)
     rows = [
-        _quality_row(artifact, split, agreement, examples, labels_fingerprint, quality.confidence, now)
+        quality_row(artifact, split, agreement, examples, labels_fingerprint, quality.confidence, now)
         for split, agreement in (("held_out", measured), ("in_sample", flattering))
     ]
     return Generated(artifact, status, f"{why}. {why_now}", replaces, EVALUATOR_QUALITY.conform(pl.DataFrame(rows)))
@@ -194,7 +191,7 @@ def _rule_flags(evolved: Evolved, view: pl.DataFrame) -> Bools:
     return view.select(compile_rule(evolved.rule)).to_series().to_numpy()
 
 
-def _choose(examples: Examples, held_out: _HeldOut, margin: float, can_fire: bool) -> tuple[Kind, Bools]:
+def _choose(examples: Examples, held_out: _HeldOut, settings: GenerationSettings, can_fire: bool) -> tuple[Kind, Bools]:
     """The kind that ships, and its held-out predictions.
 
     They are of the kind that came out better, which flatters it by a hundredth or two where the kinds are close; less
@@ -202,7 +199,10 @@ def _choose(examples: Examples, held_out: _HeldOut, margin: float, can_fire: boo
     """
     by_rule, by_learned = (_majority(flags) for flags in (held_out.rule, held_out.learned))
     rule_mcc, learned_mcc = (mcc(confusion(examples.is_failure, flags)) or 0.0 for flags in (by_rule, by_learned))
-    if learned_mcc > rule_mcc + margin or (not can_fire and learned_mcc > 0):
+    if learned_mcc > rule_mcc + settings.learned_margin or (not can_fire and learned_mcc > 0):
+        return "learned", by_learned
+    paired = compare(examples, by_learned, by_rule.tolist(), seed=settings.seed)
+    if learned_mcc > rule_mcc and paired.probability_better >= settings.learned_probability:
         return "learned", by_learned
     return "rule", by_rule
 
@@ -251,8 +251,8 @@ def _challenge(
 
 def _duel_in_words(duel: Comparison, incumbent: Artifact) -> str:
     return (
-        f"on the same {duel.n_examples} examples MCC {_shown(duel.challenger_mcc)} against "
-        f"{_shown(duel.incumbent_mcc)} ({incumbent.kind}), better with a probability of {duel.probability_better:.2f}"
+        f"on the same {duel.n_examples} examples MCC {shown(duel.challenger_mcc)} against "
+        f"{shown(duel.incumbent_mcc)} ({incumbent.kind}), better with a probability of {duel.probability_better:.2f}"
     )
 
 
@@ -265,8 +265,8 @@ def _why_this_kind(
     quality: QualitySettings,
 ) -> str:
     figures = (
-        f"held-out MCC {_with_interval(measured)} on {measured.counts.n} traces with "
-        f"{measured.counts.n_positives} failures, in-sample {_shown(flattering.mcc)}"
+        f"held-out MCC {measured.in_words()} on {measured.counts.n} traces with "
+        f"{measured.counts.n_positives} failures, in-sample {shown(flattering.mcc)}"
     )
     if measured.mcc is None or measured.mcc < quality.monitor_mcc:
         return (
@@ -278,62 +278,9 @@ def _why_this_kind(
         for name, flags in (("rule", held_out.rule), ("learned", held_out.learned))
     }
     other = "learned" if kind == "rule" else "rule"
-    chosen = f"A {kind} evaluator, {figures}; the {other} one reaches {_shown(alone[other])}"
-    lacks = shortfall(measured.mcc, _lower(measured), measured.counts.n_positives, quality)
+    chosen = f"A {kind} evaluator, {figures}; the {other} one reaches {shown(alone[other])}"
+    lacks = shortfall(measured.mcc, measured.lower, measured.counts.n_positives, quality)
     return chosen if lacks is None else f"{chosen}. It only monitors: {lacks}"
-
-
-def _agreement(examples: Examples, flags: Bools, confidence: float, seed: int) -> Agreement:
-    counts = confusion(examples.is_failure, flags)
-    value = mcc(counts)
-    interval = (
-        None
-        if value is None
-        else mcc_interval(examples.is_failure, flags, examples.groups, confidence=confidence, seed=seed)
-    )
-    return Agreement(counts, value, interval)
-
-
-def _quality_block(
-    measured: Agreement, flattering: Agreement, examples: Examples, confidence: float, program: dict[str, Any]
-) -> dict[str, Any]:
-    return {
-        **measured.counts._asdict(),
-        "mcc": _stored(measured.mcc),
-        "mcc_lower": _stored(_lower(measured)),
-        "mcc_upper": _stored(_upper(measured)),
-        "confidence": confidence,
-        "in_sample_mcc": _stored(flattering.mcc),
-        "n_sessions": len(set(examples.groups)),
-        "program_sha256": program_sha256(program),
-    }
-
-
-def _quality_row(
-    artifact: Artifact,
-    split: str,
-    agreement: Agreement,
-    examples: Examples,
-    labels_fingerprint: int,
-    confidence: float,
-    now: datetime,
-) -> dict[str, Any]:
-    return {
-        "evaluator_id": artifact.evaluator_id,
-        "version": artifact.version,
-        "issue_id": artifact.issue_id,
-        "kind": artifact.kind,
-        "measured_at": now,
-        "split": split,
-        **agreement.counts._asdict(),
-        "n_faults": 0,
-        "mcc": _stored(agreement.mcc),
-        "mcc_lower": _stored(_lower(agreement)),
-        "mcc_upper": _stored(_upper(agreement)),
-        "confidence": confidence,
-        "n_sessions": len(set(examples.groups)),
-        "labels_fingerprint": labels_fingerprint,
-    }
 
 
 def _provenance(
@@ -364,7 +311,7 @@ def _provenance(
             ],
         },
         "held_out_mcc_by_kind": {
-            name: _stored(mcc(confusion(examples.is_failure, flags))) for name, flags in alone.items()
+            name: stored(mcc(confusion(examples.is_failure, flags))) for name, flags in alone.items()
         },
         "seed": settings.seed,
         "engines": {name: installed_version(name) for name in engines},
@@ -373,25 +320,3 @@ def _provenance(
         "stop_reason": rule.stop_reason if kind == "rule" else "fitted",
         "n_metric_calls": rule.n_metric_calls if kind == "rule" else 0,
     }
-
-
-def _lower(agreement: Agreement) -> float | None:
-    return None if agreement.interval is None else agreement.interval.lower
-
-
-def _upper(agreement: Agreement) -> float | None:
-    return None if agreement.interval is None else agreement.interval.upper
-
-
-def _stored(value: float | None) -> float | None:
-    return None if value is None else round(value, _DIGITS)
-
-
-def _shown(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.2f}"
-
-
-def _with_interval(agreement: Agreement) -> str:
-    if agreement.interval is None:
-        return _shown(agreement.mcc)
-    return f"{_shown(agreement.mcc)} [{agreement.interval.lower:.2f}, {agreement.interval.upper:.2f}]"

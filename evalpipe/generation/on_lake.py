@@ -1,5 +1,6 @@
 """Generation for one issue over the lake: read labels and traces, generate, keep the artifact and its figures."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from evalpipe.evaluators.catalog import current_evaluators, load, write_artifact
 from evalpipe.evaluators.on_lake import labelled_traces, standing
 from evalpipe.generation.choose import Generated, IssueRef, generate
 from evalpipe.generation.examples import examples_for
-from evalpipe.generation.triggers import labels_fingerprint, waiting
+from evalpipe.generation.triggers import Attempt, labels_fingerprint, waiting
 from evalpipe.ids import evaluator_id
 from evalpipe.lake.store import Lake
 from evalpipe.settings import Settings
@@ -35,8 +36,23 @@ def generate_for_issue(lake: Lake, artifacts: Path, issue_id: str, *, settings: 
         write_artifact(artifacts, made.artifact)
         lake.append_new(EVALUATOR_QUALITY, made.quality)
         rows = _evaluator_row(made, made.artifact, attempted, now)
-    lake.append_new(EVALUATORS, rows, scope=issue_id, made_from=attempted)
+    n_positives = int(labels["is_failure"].sum())
+    lake.append_new(EVALUATORS, rows, scope=issue_id, made_from=attempted, also={_positives(issue_id): n_positives})
     return made
+
+
+def attempts(lake: Lake, issue_ids: Sequence[str]) -> dict[str, Attempt]:
+    """The last attempt to generate for each issue, whether or not an evaluator came of it."""
+    remembered = lake.made_from(EVALUATORS, [*issue_ids, *map(_positives, issue_ids)])
+    return {
+        issue_id: Attempt(labels, remembered[_positives(issue_id)])
+        for issue_id in issue_ids
+        if (labels := remembered[issue_id]) is not None
+    }
+
+
+def _positives(issue_id: str) -> str:
+    return f"{issue_id}/n_positives"
 
 
 def _generate(

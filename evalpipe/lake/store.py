@@ -65,12 +65,19 @@ class Lake:
         return (frame.filter(*predicates) if predicates else frame).collect()
 
     def append_new(
-        self, table: Table, frame: pl.DataFrame, *, scope: str = _WHOLE, made_from: int | None = None
+        self,
+        table: Table,
+        frame: pl.DataFrame,
+        *,
+        scope: str = _WHOLE,
+        made_from: int | None = None,
+        also: Mapping[str, int] | None = None,
     ) -> int:
         """Append the rows whose key is not in the table yet (first one wins); returns how many were new.
 
         Reads only the key columns of the partitions that `frame` touches. A concurrent writer is noticed and
-        the write repeated on what it left. Raises LakeConflictError when that does not end.
+        the write repeated on what it left. `also` remembers further scopes beside `scope`. Raises LakeConflictError
+        when another writer keeps getting in first.
         """
         rows = table.conform(frame).unique(table.key, keep="first", maintain_order=True)
 
@@ -79,7 +86,7 @@ class Lake:
             if handle is not None and rows.height:
                 new = rows.join(self._keys(table, handle, rows), on=list(table.key), how="anti")
             if new.height or made_from is not None:
-                self._write(table, handle, new, mode="append", scope=scope, made_from=made_from)
+                self._write(table, handle, new, mode="append", scope=scope, made_from=made_from, also=also)
             return new.height
 
         return self._retrying(table, attempt)
@@ -147,6 +154,7 @@ class Lake:
         scope: str,
         made_from: int | None,
         predicate: str | None = None,
+        also: Mapping[str, int] | None = None,
     ) -> None:
         write_deltalake(
             handle if handle is not None else self.table_uri(table),
@@ -158,16 +166,23 @@ class Lake:
             configuration=_CONFIGURATION if handle is None else None,
             storage_options=self.storage_options,
             writer_properties=_WRITER,
-            commit_properties=self._commit(table, handle, scope, made_from),
+            commit_properties=self._commit(table, handle, scope, made_from, also),
         )
 
-    def _commit(self, table: Table, handle: DeltaTable | None, scope: str, made_from: int | None) -> CommitProperties:
+    def _commit(
+        self,
+        table: Table,
+        handle: DeltaTable | None,
+        scope: str,
+        made_from: int | None,
+        also: Mapping[str, int] | None = None,
+    ) -> CommitProperties:
         # The writer transaction makes an append optimistic: two writers that read the same keys cannot both commit.
         writer = f"{table.name}/writer"
         sequence = (handle.transaction_version(writer) or 0) + 1 if handle is not None else 1
         transactions = [Transaction(writer, sequence)]
-        if made_from is not None:
-            transactions.append(Transaction(f"{table.name}/{scope}", made_from))
+        remembered = dict(also or {}) | ({} if made_from is None else {scope: made_from})
+        transactions += [Transaction(f"{table.name}/{name}", inputs) for name, inputs in remembered.items()]
         return CommitProperties(app_transactions=transactions)
 
     def _retrying(self, table: Table, attempt: Any) -> int:

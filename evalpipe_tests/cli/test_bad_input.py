@@ -85,7 +85,8 @@ def test_a_truncated_last_line_is_kept_in_rejections_and_the_lines_before_it_lan
 
 def test_a_span_without_ids_goes_to_rejections_and_its_neighbours_to_spans(tmp_path: Path):
     file = tmp_path / "traces.jsonl"
-    file.write_text(otlp_line() + "\n" + otlp_line(traceId="", spanId="") + "\n")
+    good, nameless = (json.loads(line)["resourceSpans"][0] for line in (otlp_line(), otlp_line(traceId="", spanId="")))
+    file.write_text(json.dumps({"resourceSpans": [good, nameless]}) + "\n")
     evalpipe(tmp_path / "home", "ingest", file)
     for asset in ("raw_otlp", "spans", "traces"):
         assert evalpipe(tmp_path / "home", "run", "--only", asset).returncode == 0

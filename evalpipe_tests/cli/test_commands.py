@@ -28,8 +28,8 @@ def test_evaluators_list_gives_held_out_figures_with_their_interval(walked):
     assert all(row["mcc_lower"] <= row["mcc"] <= row["mcc_upper"] for row in trusted)
 
 
-def test_the_gate_answers_with_its_exit_code_and_leaves_files_for_ci(walked, tmp_path: Path):
-    home, said = walked
+def test_the_gate_answers_with_its_exit_code_and_leaves_files_for_ci(home_copy: Home, walked, tmp_path: Path):
+    home, said = home_copy, walked[1]
     files = {name: tmp_path / name for name in ("gate.xml", "gate.md", "gate.json")}
     arguments = ["--junit", files["gate.xml"], "--markdown", files["gate.md"], "--json", files["gate.json"]]
     done = evalpipe(home, "gate", "--cases", said.bad_cases, *arguments)
@@ -40,8 +40,8 @@ def test_the_gate_answers_with_its_exit_code_and_leaves_files_for_ci(walked, tmp
     assert evalpipe(home, "gate", "--cases", said.good_cases).returncode == 0
 
 
-def test_the_gate_judges_a_release_by_its_traffic(walked):
-    done = evalpipe(walked[0], "gate", "--release", "1.0.0")
+def test_the_gate_judges_a_release_by_its_traffic(home_copy: Home):
+    done = evalpipe(home_copy, "gate", "--release", "1.0.0")
     assert done.returncode in (0, 1), done.stderr
     assert "1.0.0" in done.stdout or "ship" in done.stdout
 

@@ -95,3 +95,12 @@ def test_a_phrase_is_read_back_from_its_pattern(gram: tuple[str, ...]):
 @pytest.mark.parametrize("pattern", ["refund", "(?i)a|b", r"(?i)\bre.*fund\b", "(?i)", ""])
 def test_another_pattern_is_no_phrase(pattern: str):
     assert phrase_in(pattern) is None
+
+
+def test_words_of_two_messages_are_no_sequence():
+    """A tool polled five times repeats 'end id' where one answer ends and the next begins; nobody ever said that."""
+    polled = pl.Series(["id x end\x1eid x end"])
+    grams = frequent_grams(number_words(split_text(polled)), 1, max_length=2, min_documents=1)
+    assert ("end", "id") not in grams.names
+    assert ("x", "end") in grams.names
+    assert not polled.str.contains(phrase_pattern(("end", "id"))).item()
