@@ -10,8 +10,11 @@ from evalpipe.tables import Table
 OWNERS = ["team:evalpipe"]
 
 
-def spec(table: Table, group: str, kinds: Set[str] = frozenset()) -> dict[str, Any]:
-    """Keyword arguments of `@dg.asset` for the asset that writes `table`. Two runs never write one table at once."""
+def spec(table: Table, group: str, kinds: Set[str] = frozenset(), *, is_alone: bool = True) -> dict[str, Any]:
+    """Keyword arguments of `@dg.asset` for the asset that writes `table`.
+
+    Two runs never write one table at once, unless `is_alone` is false: then they must never write the same keys.
+    """
     return {
         "name": table.name,
         "description": f"{table.meaning}\n\nKey: {', '.join(table.key)}.",
@@ -20,5 +23,5 @@ def spec(table: Table, group: str, kinds: Set[str] = frozenset()) -> dict[str, A
         "owners": OWNERS,
         "code_version": CODE_VERSIONS.get(table.name, "1"),  # the gate is asked, never stale
         "metadata": {"dagster/column_schema": column_schema(table), "dagster/table_name": table.name},
-        "pool": table.name,
+        "pool": table.name if is_alone else None,
     }

@@ -152,9 +152,14 @@ class LearnedModel:
         for field, names, weights in self._words_by_field:
             found = known_grams(split_field(view, field), names)
             margin += np.bincount(found.document, weights=weights[found.gram], minlength=view.height)
+        values = self._step_values(view)
         for step in self.program.steps:
-            margin += step.weight * (column(view, step.field) >= step.value)
+            margin += step.weight * (values[step.field] >= step.value)
         return margin + self._number_terms(view).sum(axis=1)
+
+    def _step_values(self, view: pl.DataFrame) -> dict[str, Floats]:
+        """The number fields that steps are cut from: many steps share one."""
+        return {field: column(view, field) for field in sorted({step.field for step in self.program.steps})}
 
     @cached_property
     def _features(self) -> list[_Feature]:
@@ -173,8 +178,9 @@ class LearnedModel:
             documents.append(grams.document)
             places.append(grams.gram + start)
             start += len(names)
+        values = self._step_values(view)
         for i, step in enumerate(self.program.steps):
-            rows = np.flatnonzero(column(view, step.field) >= step.value)
+            rows = np.flatnonzero(values[step.field] >= step.value)
             documents.append(rows)
             places.append(np.full(len(rows), start + i))
         return np.concatenate([np.zeros(0, np.int64), *documents]), np.concatenate([np.zeros(0, np.int64), *places])

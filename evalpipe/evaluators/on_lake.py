@@ -1,9 +1,11 @@
 """Evaluators over the lake: which are trusted now, their verdicts on a day's traces, their agreement with people."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
 
 import polars as pl
 
+from evalpipe.evaluators.artifact import Artifact
 from evalpipe.evaluators.catalog import current_evaluators, load
 from evalpipe.evaluators.measure import measure, status_of
 from evalpipe.evaluators.run import run_evaluators
@@ -37,10 +39,14 @@ def trusted(lake: Lake, settings: QualitySettings) -> pl.DataFrame:
     return known.filter(pl.col("status").is_in(_TRUSTED)).join(gone, on="issue_id", how="anti")
 
 
-def verdicts_on(lake: Lake, day: date, suite: pl.DataFrame, settings: Settings) -> pl.DataFrame:
-    """VERDICTS of the `suite` (rows of `trusted`) on the traces of `day`."""
+def loaded(evaluators: pl.DataFrame) -> list[Artifact]:
+    """The artifacts of EVALUATORS rows, each checked against its schema and its hash."""
+    return [load(*row) for row in evaluators.select("artifact", "artifact_sha256").iter_rows()]
+
+
+def verdicts_on(lake: Lake, day: date, artifacts: Sequence[Artifact], settings: Settings) -> pl.DataFrame:
+    """VERDICTS of the evaluators on the traces of `day`."""
     traces = lake.read(TRACES, pl.col("day") == day)
-    artifacts = [load(*row) for row in suite.select("artifact", "artifact_sha256").iter_rows()]
     if not artifacts or traces.is_empty():
         return VERDICTS.empty()
     said = run_evaluators(artifacts, view_frame(traces), llm=settings.llm)
@@ -52,8 +58,7 @@ def quality_of_all(lake: Lake, settings: Settings, now: datetime) -> pl.DataFram
     measured = [EVALUATOR_QUALITY.empty()]
     labels = lake.read(LABELS)
     current = current_evaluators(lake.read(EVALUATORS)).sort("evaluator_id")
-    for row in current.select("artifact", "artifact_sha256").iter_rows():
-        artifact = load(*row)
+    for artifact in loaded(current):
         of_issue = labels.filter(pl.col("issue_id") == artifact.issue_id)
         if of_issue.height:
             outcomes = run_evaluators([artifact], view_frame(labelled_traces(lake, of_issue)), llm=settings.llm)

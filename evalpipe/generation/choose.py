@@ -95,7 +95,8 @@ def generate(
     """The next version of an issue's evaluator, or the reason why the incumbent stays.
 
     A rule, unless a learned evaluator agrees better with people on traces that neither saw: by more than
-    `learned_margin`, or surely so (`learned_probability`, paired), which takes many examples. One that agrees too little comes back as a candidate, for people to look at. Equal inputs give an equal
+    `learned_margin`, or surely so (`learned_probability`, paired), which takes many examples. One that agrees too
+    little comes back as a candidate, for people to look at. Equal inputs give an equal
     artifact, byte for byte. Raises NotEnoughEvidenceError, saying what is missing.
     """
     from threadpoolctl import threadpool_limits

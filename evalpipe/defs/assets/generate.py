@@ -14,7 +14,9 @@ from evalpipe.tables import EVALUATORS, ISSUES, LABELS
 
 
 @dg.asset(
-    **spec(EVALUATORS, "generate", {"gepa", "scikitlearn"}), partitions_def=BY_ISSUE, deps=[ISSUES.name, LABELS.name]
+    **spec(EVALUATORS, "generate", {"gepa", "scikitlearn"}, is_alone=False),
+    partitions_def=BY_ISSUE,
+    deps=[ISSUES.name, LABELS.name],
 )
 def evaluators(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()

@@ -11,7 +11,7 @@ from evalpipe.defs.partitions import BY_DAY, EVALUATORS_OF_ALL_ISSUES
 from evalpipe.defs.resources import HomeResource
 from evalpipe.defs.spec import OWNERS, spec
 from evalpipe.defs.tell import each_partition, preview, share, told
-from evalpipe.evaluators.on_lake import quality_of_all, trusted, verdicts_on
+from evalpipe.evaluators.on_lake import loaded, quality_of_all, trusted, verdicts_on
 from evalpipe.gate.on_lake import gate
 from evalpipe.gate.render import markdown
 from evalpipe.plan import CODE_VERSIONS, WHOLE, expected
@@ -26,13 +26,13 @@ _WHEN_INPUTS_CHANGE = dg.AutomationCondition.eager().without(~dg.AutomationCondi
 def verdicts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     should_be = expected(opened, "verdicts")
-    suite = trusted(opened.lake, opened.settings.quality)
+    suite = loaded(trusted(opened.lake, opened.settings.quality))
 
     def make(key: str) -> dict[str, Any]:
         rows = verdicts_on(opened.lake, date.fromisoformat(key), suite, opened.settings)
         opened.lake.append_new(VERDICTS, rows, scope=key, made_from=should_be.get(key))
         figures = {"fail_share": share(rows["outcome"] == "fail"), "fault_share": share(rows["outcome"] == "fault")}
-        return told(opened, VERDICTS, rows, n_evaluators=suite.height, **figures)
+        return told(opened, VERDICTS, rows, n_evaluators=len(suite), **figures)
 
     each_partition(context, context.partition_keys, make)
     return dg.MaterializeResult()
