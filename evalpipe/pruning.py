@@ -1,13 +1,30 @@
-"""Which evaluators have outlived their use. Retiring them (a new status in the catalog) is for the caller."""
+"""Which evaluators have outlived their use, and retiring them: a last version that says so, never a deletion."""
 
 from datetime import datetime, timedelta
 
 import polars as pl
 
+from evalpipe.evaluators.catalog import current_evaluators
+from evalpipe.lake.store import Lake
 from evalpipe.settings import MonitorSettings
+from evalpipe.tables import EVALUATORS, ISSUES, LABELS, VERDICTS
 
 STALE = pl.Schema({"evaluator_id": pl.String, "version": pl.Int32, "issue_id": pl.String, "reason": pl.String})
 """One row an evaluator to retire, with the reason in words."""
+
+
+def prune(lake: Lake, settings: MonitorSettings, now: datetime) -> pl.DataFrame:
+    """Retire what is stale and return it as STALE rows. A retired evaluator judges nothing; its history stays."""
+    current = current_evaluators(lake.read(EVALUATORS))
+    since = (now - timedelta(days=settings.stale_after_days)).date()
+    columns = ("evaluator_id", "day", "outcome")
+    verdicts = lake.scan(VERDICTS).filter(pl.col("day") >= since).select(columns).collect()
+    stale = stale_evaluators(current, lake.read(ISSUES), verdicts, lake.read(LABELS), now=now, settings=settings)
+    retired = current.drop("reason").join(stale.select("evaluator_id", "reason"), on="evaluator_id")
+    if retired.height:
+        last = retired.with_columns(version=pl.col("version") + 1, status=pl.lit("retired"), created_at=pl.lit(now))
+        lake.append_new(EVALUATORS, last)
+    return stale
 
 
 def stale_evaluators(

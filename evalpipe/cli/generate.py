@@ -139,6 +139,18 @@ def run_evaluator(
     show(shown, title=evaluator_id, as_json=as_json, empty="no case is of a service that it judges")
 
 
+@evaluators.command("prune")
+def prune(context: typer.Context, as_json: AsJson = False) -> None:
+    """Retire evaluators that caught nothing for 90 days, or whose issue was merged or ignored; history stays."""
+    from datetime import UTC, datetime
+
+    from evalpipe.pruning import prune as retire
+
+    home = home_of(context)
+    retired = retire(home.lake, home.settings.monitor, datetime.now(UTC))
+    show(retired, title="Retired", as_json=as_json, empty="no evaluator is stale")
+
+
 def _artifact(context: typer.Context, evaluator_id: str, version: int | None):
     import polars as pl
 

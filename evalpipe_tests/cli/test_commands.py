@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from evalpipe.home import Home
-from evalpipe.tables import ANNOTATIONS, ISSUE_EVENTS, ISSUES
+from evalpipe.tables import ANNOTATIONS, EVALUATORS, ISSUE_EVENTS, ISSUES
 from evalpipe_tests.cli.test_bad_input import evalpipe
 
 
@@ -114,3 +114,16 @@ def test_help_is_there_for_every_command(tmp_path: Path):
     done = evalpipe(tmp_path, "--help")
     for command in ("demo", "up", "ingest", "run", "queue", "annotations", "issues", "generate", "evaluators", "gate"):
         assert command in done.stdout
+
+
+def test_the_evaluator_of_an_ignored_issue_is_retired_and_its_history_stays(home_copy: Home):
+    made = home_copy.lake.read(EVALUATORS).sort("issue_id", "version").row(0, named=True)
+    assert json.loads(evalpipe(home_copy, "evaluators", "prune", "--json").stdout) == []
+    assert evalpipe(home_copy, "issues", "ignore", made["issue_id"], "--as", "ana").returncode == 0
+    assert evalpipe(home_copy, "run").returncode == 0
+    retired = json.loads(evalpipe(home_copy, "evaluators", "prune", "--json").stdout)
+    assert [row["evaluator_id"] for row in retired] == [made["evaluator_id"]]
+    assert json.loads(evalpipe(home_copy, "evaluators", "prune", "--json").stdout) == []
+    versions = home_copy.lake.read(EVALUATORS, pl.col("evaluator_id") == made["evaluator_id"]).sort("version")
+    assert versions["status"][-1] == "retired"
+    assert versions["artifact"][0] == made["artifact"]
