@@ -7,7 +7,7 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 .PHONY: demo test up lint format bench clean
 
 demo: .venv/installed
-	$(BIN)/evalpipe --home data/demo demo
+	$(BIN)/evalpipe demo
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest

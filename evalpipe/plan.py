@@ -93,11 +93,6 @@ def expected(home: Home, asset: str) -> dict[str, int]:
     return {scope: fingerprint(asset, CODE_VERSIONS[asset], inputs) for scope, inputs in inputs_of.items()}
 
 
-def expected_of(home: Home, asset: str, scope: str = WHOLE) -> int:
-    """The fingerprint for one partition, also for one that need not exist (a day without traffic)."""
-    return expected(home, asset).get(scope, fingerprint(asset, CODE_VERSIONS[asset], None))
-
-
 def traffic_days(home: Home) -> list[date]:
     """The UTC days on which spans start, from the landing ledger, in order."""
     days = home.landing.ledger().select(pl.col("days").explode().drop_nulls().unique().sort()).to_series()

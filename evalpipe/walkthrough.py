@@ -49,7 +49,10 @@ def default_plan(today: date, n_weeks: int) -> DemoPlan:
 def walk(home: Home, instance: dg.DagsterInstance, plan: DemoPlan, announce: Announce) -> Walked:
     """Run the whole demo in an empty home. Raises StateError when something has landed there before."""
     if not home.landing.ledger().is_empty():
-        raise StateError(f"{home.root} is not empty; the demo needs a home of its own: evalpipe --home DIR demo")
+        raise StateError(
+            f"{home.root} is not empty: traffic has landed there. The demo needs a home of its own: "
+            "evalpipe --home DIR demo"
+        )
     truth: dict[str, str | None] = {}
     n_annotations = sum(_week(home, instance, plan, week, truth, announce) for week in range(plan.n_weeks))
     announce("two releases ask the gate")
