@@ -8,9 +8,6 @@ import json
 import re
 from typing import Any, NewType
 
-TraceId = NewType("TraceId", str)  # 32 lower-case hex digits
-SpanId = NewType("SpanId", str)  # 16 lower-case hex digits
-SegmentId = NewType("SegmentId", str)
 IssueId = NewType("IssueId", str)
 EvaluatorId = NewType("EvaluatorId", str)
 GateId = NewType("GateId", str)

@@ -1,7 +1,7 @@
 """Every tunable, with its unit and its reason; one frozen object per stage. The environment is read here only.
 
 A variable is EVALPIPE_<STAGE>__<NAME>, for example EVALPIPE_GATE__PASS_RATE=0.9. The shorthands that people set
-often have names of their own: EVALPIPE_HOME, EVALPIPE_JUDGE_MODEL, EVALPIPE_REFLECTION_MODEL.
+often have names of their own: EVALPIPE_HOME, EVALPIPE_JUDGE_MODEL.
 """
 
 from datetime import date
@@ -107,7 +107,6 @@ class LlmSettings(_Stage):
     """Any LiteLLM model; without one, rules and learned evaluators do all the work."""
 
     judge_model: str | None = None
-    reflection_model: str | None = None
     api_base: str | None = None
     timeout_s: float = Field(default=60.0, gt=0)
     max_retries: Count = 3
@@ -123,8 +122,7 @@ class Settings(BaseSettings):
 
     home: Path = Path("data")
     lake_uri: str | None = None  # the Delta tables elsewhere than under home: a path, or s3://bucket/prefix
-    judge_model: str | None = None
-    reflection_model: str | None = None
+    judge_model: str | None = None  # shorthand of llm.judge_model
     observe: ObserveSettings = ObserveSettings()
     signals: SignalSettings = SignalSettings()
     review: ReviewSettings = ReviewSettings()
@@ -144,10 +142,5 @@ def load_settings(home: Path | str | None = None) -> Settings:
         first = error.errors()[0]
         name = "EVALPIPE_" + "__".join(str(part) for part in first["loc"]).upper()
         raise SettingsError(f"{name}: {first['msg']} (it is {first['input']!r}). Change or unset it.") from error
-    llm = settings.llm.model_copy(
-        update={
-            "judge_model": settings.judge_model or settings.llm.judge_model,
-            "reflection_model": settings.reflection_model or settings.llm.reflection_model,
-        }
-    )
+    llm = settings.llm.model_copy(update={"judge_model": settings.judge_model or settings.llm.judge_model})
     return settings.model_copy(update={"llm": llm})

@@ -46,13 +46,3 @@ def mcc(counts: Confusion) -> float | None:
     tp, fp, tn, fn = counts
     margins = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
     return None if margins == 0 else (tp * tn - fp * fn) / math.sqrt(margins)
-
-
-def true_positive_rate(counts: Confusion) -> float | None:
-    """Share of the failures that were flagged; None without failures."""
-    return None if counts.tp + counts.fn == 0 else counts.tp / (counts.tp + counts.fn)
-
-
-def true_negative_rate(counts: Confusion) -> float | None:
-    """Share of the other examples that were not flagged; None without them."""
-    return None if counts.tn + counts.fp == 0 else counts.tn / (counts.tn + counts.fp)

@@ -1,14 +1,12 @@
 """The confusion matrix and the Matthews correlation, against scikit-learn."""
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, matthews_corrcoef
 
-from evalpipe.quality.confusion import Confusion, confusion, mcc, true_negative_rate, true_positive_rate
+from evalpipe.quality.confusion import Confusion, confusion, mcc
 
 pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
 
@@ -53,12 +51,3 @@ def test_an_empty_margin_makes_the_mcc_undefined(counts):
 def test_large_counts_do_not_overflow():
     n = 10**9
     assert mcc(Confusion(tp=n, fp=0, tn=n, fn=0)) == pytest.approx(1.0)
-
-
-def test_rates_of_nothing_are_undefined():
-    counts = Confusion(tp=3, fp=1, tn=7, fn=1)
-    assert math.isclose(true_positive_rate(counts) or 0, 3 / 4)
-    assert math.isclose(true_negative_rate(counts) or 0, 7 / 8)
-    assert true_positive_rate(Confusion(0, 1, 1, 0)) is None
-    assert true_negative_rate(Confusion(1, 0, 0, 1)) is None
-    assert (counts.n, counts.n_positives) == (12, 4)
