@@ -32,7 +32,7 @@ run_queue: {{dequeue_interval_seconds: 1}}
 concurrency:
   runs: {{max_concurrent_runs: 2}}
   pools: {{default_limit: 1, granularity: op}}
-run_monitoring: {{enabled: true, max_runtime_seconds: 7200}}
+run_monitoring: {{enabled: true, max_runtime_seconds: 7200, free_slots_after_run_end_seconds: 60}}
 """
 
 _WORKSPACE = """\

@@ -46,8 +46,9 @@ def evaluator_quality(home: HomeResource) -> dg.MaterializeResult:
     made_from = expected(opened, "evaluator_quality").get(WHOLE)
     rows = quality_of_all(opened.lake, opened.settings, home.now())
     opened.lake.append_new(EVALUATOR_QUALITY, rows, made_from=made_from)
-    held_out = rows.filter(pl.col("split") == "held_out").select("evaluator_id", "mcc").drop_nulls()
-    figures = {f"mcc_{evaluator}": float(mcc) for evaluator, mcc in held_out.iter_rows()}
+    names = opened.lake.read(ISSUES).select("issue_id", "name")
+    held_out = rows.filter(pl.col("split") == "held_out").join(names, on="issue_id").select("name", "mcc").drop_nulls()
+    figures = {f"mcc: {name}": float(mcc) for name, mcc in held_out.iter_rows()}
     return dg.MaterializeResult(metadata=told(opened, EVALUATOR_QUALITY, rows, **figures))
 
 
