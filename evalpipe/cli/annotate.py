@@ -84,7 +84,7 @@ def import_annotations(
         )
         n_refused += taken.rejections.height
         for row in taken.rejections.head(20).iter_rows(named=True):
-            warn(f"refused: {file.name}, {row['location']}: {row['reason']}")
+            warn(f"refused: {file.name}, line {row['location']}: {row['reason']}")
         tell(f"{file.name}: {taken.rows.height} annotations are in, {taken.rejections.height} rows refused")
     tell("Next: evalpipe run")
     if n_refused:

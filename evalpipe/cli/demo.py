@@ -25,7 +25,10 @@ def demo(
     plan = default_plan(datetime.now(UTC).date(), weeks)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     n_steps = weeks * _STEPS_A_WEEK + 1
-    with Progress(*columns, console=err, transient=True) as bar, instance_of(home) as instance:
+    with (
+        Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar,
+        instance_of(home) as instance,
+    ):
         task = bar.add_task("starting", total=n_steps)
 
         def announce(what: str) -> None:

@@ -31,7 +31,7 @@ def ingest(
     known = f", {landed.n_known} payloads were known already" if landed.n_known else ""
     tell(
         f"{landed.n_files} files: {landed.n_payloads} payloads with {landed.n_spans} spans are durable in "
-        f"{landed.n_segments} new segments{known}. Next: evalpipe run"
+        f"{landed.n_segments} new segments{known}." + (" Next: evalpipe run" if landed.n_payloads else "")
     )
     if landed.rejections.height:
         tell(f"{landed.rejections.height} refused; they are kept, with the reason, in the table rejections")

@@ -69,7 +69,7 @@ def write_or_print(text: str, path: Path | None, what: str) -> None:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """A progress bar on standard error, gone when it is done."""
+    """A progress bar on standard error, gone when it is done; a log is spared it."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -77,7 +77,7 @@ def progress() -> Iterator[Progress]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         yield bar
 
 

@@ -45,12 +45,19 @@ def loaded(evaluators: pl.DataFrame) -> list[Artifact]:
 
 
 def verdicts_on(lake: Lake, day: date, artifacts: Sequence[Artifact], settings: Settings) -> pl.DataFrame:
-    """VERDICTS of the evaluators on the traces of `day`."""
-    traces = lake.read(TRACES, pl.col("day") == day)
+    """All VERDICTS of `day`: what these evaluators say of its traces as they are now, and what older versions said."""
+    on_day = pl.col("day") == day
+    judges = pl.DataFrame(
+        {"evaluator_id": [a.evaluator_id for a in artifacts], "version": [a.version for a in artifacts]},
+        schema={name: VERDICTS.schema[name] for name in ("evaluator_id", "version")},
+    )
+    earlier = lake.read(VERDICTS, on_day).join(judges, on=["evaluator_id", "version"], how="anti")
+    traces = lake.read(TRACES, on_day)
     if not artifacts or traces.is_empty():
-        return VERDICTS.empty()
+        return earlier
     said = run_evaluators(artifacts, view_frame(traces), llm=settings.llm)
-    return VERDICTS.conform(said.with_columns(day=pl.lit(day), inclusion_probability=pl.lit(1.0)))
+    fresh = VERDICTS.conform(said.with_columns(day=pl.lit(day), inclusion_probability=pl.lit(1.0)))
+    return pl.concat([earlier, fresh]).sort(VERDICTS.key)
 
 
 def quality_of_all(lake: Lake, settings: Settings, now: datetime) -> pl.DataFrame:

@@ -110,7 +110,7 @@ def test_annotations_are_refused_by_line_and_reason_and_the_good_rows_stay(home_
     done = evalpipe(home_copy, "annotations", "import", file)
     assert done.returncode == 2
     for line, reason in ((2, TRACE), (3, "awful"), (4, "JSON")):
-        assert any(f", {line}:" in told and reason in told for told in done.stderr.splitlines()), done.stderr
+        assert any(f"line {line}:" in told and reason in told for told in done.stderr.splitlines()), done.stderr
     assert home_copy.lake.read(ANNOTATIONS).height == n_before + 1
     assert home_copy.lake.read(REJECTIONS, pl.col("kind") == "annotation").height == 3
     [refused_rows] = (home_copy.inbox / "rejected").glob("*.jsonl")

@@ -30,7 +30,7 @@ def verdicts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Materi
 
     def make(key: str) -> dict[str, Any]:
         rows = verdicts_on(opened.lake, date.fromisoformat(key), suite, opened.settings)
-        opened.lake.append_new(VERDICTS, rows, scope=key, made_from=should_be.get(key))
+        opened.lake.replace(VERDICTS, rows, partition=key, made_from=should_be.get(key))
         figures = {"fail_share": share(rows["outcome"] == "fail"), "fault_share": share(rows["outcome"] == "fault")}
         return told(opened, VERDICTS, rows, n_evaluators=len(suite), **figures)
 
