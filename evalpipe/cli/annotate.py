@@ -30,8 +30,12 @@ def build(context: typer.Context) -> None:
 @queue.command("list")
 def list_queue(context: typer.Context, cycle: Cycle = None, as_json: AsJson = False) -> None:
     """The queue in reading order, with why each trace is in it."""
-    rows = _queue(context, cycle)
-    columns = ["rank", "trace_id", "service_name", "arm", "queue", "status", "reasons", "request"]
+    from evalpipe.review.on_lake import queue_now
+
+    home = home_of(context)
+    home.require_traffic()
+    rows = queue_now(home.lake, cycle)
+    columns = ["rank", "trace_id", "service_name", "arm", "queue", "status", "reasons"]
     show(
         rows if as_json else rows.select(columns),
         title="Review queue",
@@ -52,10 +56,19 @@ def export_queue(
     Example: `evalpipe queue export --out queue.csv`, fill in verdict and failure_mode, then
     `evalpipe annotations import queue.csv --annotator ana`
     """
-    from evalpipe.review.exchange import export_queue as as_text
+    import polars as pl
 
-    rows = _queue(context, cycle)
-    write_or_print(as_text(rows, format), out, f"a queue of {rows.height} traces")
+    from evalpipe.review.exchange import export_queue as as_text
+    from evalpipe.review.exchange import queue_rows
+    from evalpipe.review.on_lake import queue_now
+    from evalpipe.tables import TRACES
+
+    home = home_of(context)
+    home.require_traffic()
+    queued = queue_now(home.lake, cycle)
+    days = queued["day"].unique()
+    rows = queue_rows(queued, home.lake.read(TRACES, pl.col("day").is_in(days.implode())))
+    write_or_print(as_text(rows, format), out, f"a queue of {rows.height} unread traces")
 
 
 @annotations.command("import")
@@ -200,22 +213,3 @@ def _decide(
     event = command(found, issues, author=author, now=datetime.now(UTC), evidence=evidence)
     home.lake.append_new(ISSUE_EVENTS, event)
     tell(f"{found.issue_id} {found.name}: {event['kind'][0]}. Next: evalpipe run")
-
-
-def _queue(context: typer.Context, cycle: str | None) -> Any:
-    import polars as pl
-
-    from evalpipe.errors import StateError
-    from evalpipe.review.exchange import queue_rows
-    from evalpipe.tables import CANDIDATES, TRACES
-
-    home = home_of(context)
-    home.require_traffic()
-    cycles = home.lake.scan(CANDIDATES).select(pl.col("cycle").unique().sort()).collect()["cycle"].to_list()
-    if not cycles:
-        raise StateError("no queue was built yet. Run: evalpipe queue build")
-    if cycle is not None and cycle not in cycles:
-        raise StateError(f"there is no queue for {cycle}; there are {', '.join(cycles)}")
-    rows = home.lake.read(CANDIDATES, pl.col("cycle") == (cycle or cycles[-1]))
-    days = rows["day"].unique()
-    return queue_rows(rows, home.lake.read(TRACES, pl.col("day").is_in(days.implode())))

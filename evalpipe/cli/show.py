@@ -64,7 +64,7 @@ def write_or_print(text: str, path: Path | None, what: str) -> None:
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-        tell(f"{what} is in {path}")
+        tell(f"wrote {what} to {path}")
 
 
 @contextmanager

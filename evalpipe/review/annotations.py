@@ -43,7 +43,7 @@ def read_annotations(
 ) -> AnnotationFile:
     """The ANNOTATIONS of a JSON-lines or CSV file and the REJECTIONS of its other rows, each with line and reason.
 
-    The annotator is the row's, else the reviewer it was queued for, else `default_annotator`. A row without a date is
+    The annotator is the row's, else `default_annotator`, else the reviewer it was queued for. A row without a date is
     dated `now`, but its id is that of its content: reading the file again gives the same annotations. `known_traces`
     says which of the trace ids exist. Unknown columns are ignored. Raises InputError when the file cannot be read.
     """
@@ -144,7 +144,7 @@ def _fields(rows: list[Row], default_annotator: str | None) -> pl.DataFrame:
     )
     return frame.with_columns(
         pl.col("trace_id", "verdict").str.to_lowercase(),
-        annotator=pl.coalesce("annotator", "reviewer", pl.lit(default_annotator, pl.String)),
+        annotator=pl.coalesce("annotator", pl.lit(default_annotator, pl.String), "reviewer"),
         label_source=pl.col("label_source").str.to_lowercase().fill_null("human"),
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from evalpipe.errors import InputError
+from evalpipe.errors import InputError, StateError
 from evalpipe.ids import content_hash
 from evalpipe.lake.store import Lake
 from evalpipe.otlp.landing import Landing
@@ -28,6 +28,25 @@ def queue_of_cycle(lake: Lake, cycle: str, reviewers: Sequence[Reviewer], settin
     read = pl.concat([annotated, queued.join(annotated, on="trace_id", how="semi")]).unique().sort(pl.all())
     return candidate_frame(
         cycle, lake.read(TRACE_SIGNALS, in_cycle), lake.read(TRACES, in_cycle), read, reviewers, settings
+    )
+
+
+def queue_now(lake: Lake, cycle: str | None) -> pl.DataFrame:
+    """CANDIDATES of a cycle (None: the newest) in reading order, as reviewed where somebody annotated them since.
+
+    Raises StateError where there is no such queue, naming those there are.
+    """
+    cycles = lake.scan(CANDIDATES).select(pl.col("cycle").unique().sort()).collect()["cycle"].to_list()
+    if not cycles:
+        raise StateError("no queue was built yet. Run: evalpipe queue build")
+    if cycle is not None and cycle not in cycles:
+        raise StateError(f"there is no queue for {cycle}; there are {', '.join(cycles)}")
+    annotated = lake.scan(ANNOTATIONS).select(pl.col("trace_id").unique()).collect()["trace_id"]
+    is_read = pl.col("trace_id").is_in(annotated.implode())
+    return (
+        lake.read(CANDIDATES, pl.col("cycle") == (cycle or cycles[-1]))
+        .with_columns(status=pl.when(is_read).then(pl.lit("reviewed")).otherwise("status"))
+        .sort("reviewer", "rank")
     )
 
 

@@ -1,6 +1,7 @@
 """The commands that a user types, on a home that two weeks of the demo went through."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -15,10 +16,21 @@ from evalpipe_tests.cli.test_bad_input import evalpipe
 @pytest.mark.parametrize(
     "command", [["queue", "list"], ["issues", "list"], ["evaluators", "list"]], ids=lambda command: " ".join(command)
 )
-def test_what_lists_also_gives_json(walked, command: list[str]):
+def test_what_lists_gives_a_table_to_people_and_json_to_programs(walked, command: list[str]):
     done = evalpipe(walked[0], *command, "--json")
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)) > 0
+    rows = json.loads(done.stdout)
+    table = evalpipe(walked[0], *command)
+    assert table.returncode == 0, table.stderr
+    identifier = next(name for name in ("trace_id", "evaluator_id", "issue_id") if name in rows[0])
+    assert all(row[identifier] in table.stdout for row in rows if row[identifier])
+
+
+def test_what_was_annotated_since_the_queue_was_built_is_not_exported_again(home_copy: Home, tmp_path: Path):
+    queue = json.loads(evalpipe(home_copy, "queue", "list", "--json").stdout)
+    assert {row["status"] for row in queue} == {"reviewed"}  # the scripted reviewer has read the whole queue
+    evalpipe(home_copy, "queue", "export", "--out", tmp_path / "queue.csv")
+    assert pl.read_csv(tmp_path / "queue.csv", infer_schema=False).is_empty()
 
 
 def test_evaluators_list_gives_held_out_figures_with_their_interval(walked):
@@ -47,15 +59,15 @@ def test_the_gate_judges_a_release_by_its_traffic(home_copy: Home):
 
 
 def test_a_queue_is_exported_filled_in_and_imported_again(home_copy: Home, tmp_path: Path):
+    shutil.rmtree(home_copy.root / "lake" / "annotations")  # as if nobody had read anything yet
     sheet = tmp_path / "queue.csv"
     assert evalpipe(home_copy, "queue", "export", "--out", sheet).returncode == 0
     rows = pl.read_csv(sheet, infer_schema=False)
     filled = rows.head(3).with_columns(verdict=pl.lit("bad"), failure_mode=pl.lit("answers too late"))
     filled.write_csv(sheet)
-    n_before = home_copy.lake.read(ANNOTATIONS).height
     done = evalpipe(home_copy, "annotations", "import", sheet, "--annotator", "ana")
     assert done.returncode == 0, done.stderr
-    assert home_copy.lake.read(ANNOTATIONS).height == n_before + 3
+    assert home_copy.lake.read(ANNOTATIONS)["annotator"].to_list() == ["ana"] * 3
     assert evalpipe(home_copy, "run").returncode == 0
     assert "answers too late" in home_copy.lake.read(ISSUES)["name"].to_list()
 

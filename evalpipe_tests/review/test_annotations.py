@@ -114,10 +114,11 @@ def test_one_refused_row_does_not_keep_the_others_out(tmp_path: Path):
     assert taken.n_rows == 3
 
 
-def test_the_annotator_may_be_the_reviewer_of_the_queue_or_who_imports(tmp_path: Path):
+def test_the_annotator_is_who_imports_else_the_reviewer_of_the_queue(tmp_path: Path):
     anonymous = {name: value for name, value in GOOD.items() if name != "annotator"}
-    path = written(tmp_path, "a.jsonl", anonymous | {"reviewer": "bo"}, anonymous)
-    assert take(path, default_annotator="cy").rows["annotator"].to_list() == ["bo", "cy"]
+    path = written(tmp_path, "a.jsonl", anonymous | {"reviewer": "bo"})
+    assert take(path).rows["annotator"].to_list() == ["bo"]
+    assert take(path, default_annotator="cy").rows["annotator"].to_list() == ["cy"]
 
 
 @pytest.mark.parametrize(
