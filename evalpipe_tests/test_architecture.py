@@ -18,6 +18,7 @@ ROOMS = (
     "ids",
     "settings",
     "tables",
+    "files",
     "lake",
     "quality",
     "otlp",

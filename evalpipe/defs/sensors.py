@@ -27,16 +27,10 @@ def landing_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
     days = stale(opened, "spans").partitions
     if not days:
         return dg.SkipReason("every landed segment is in spans")
-    reach = timedelta(days=opened.settings.observe.window_days)
+    reach = opened.settings.observe.window_days
     now = expected(opened, "spans")
-    touched = sorted(
-        {
-            str(date.fromisoformat(day) + step * reach)
-            for day in days
-            for step in (-1, 0, 1)
-            if str(date.fromisoformat(day) + step * reach) in now
-        }
-    )
+    near = {str(date.fromisoformat(day) + timedelta(days=step)) for day in days for step in range(-reach, reach + 1)}
+    touched = sorted(near & now.keys())
     requests = [dg.RunRequest(job_name="landing_job", run_key=f"landing:{content_hash(sorted(now.items()))}")]
     return dg.SensorResult(run_requests=[*requests, *_range_requests("observe_job", touched, now)])
 

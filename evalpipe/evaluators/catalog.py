@@ -4,14 +4,13 @@ The Delta table EVALUATORS is the truth; the files are for people and for tools 
 outside, so each is checked before it becomes part of a path.
 """
 
-import os
-import tempfile
 from pathlib import Path
 
 import polars as pl
 
 from evalpipe.errors import ArtifactError, StateError
 from evalpipe.evaluators.artifact import Artifact
+from evalpipe.files import write_whole
 from evalpipe.ids import content_hash, is_safe_name
 
 _CURRENT = "CURRENT"
@@ -43,10 +42,9 @@ def write_artifact(root: Path, artifact: Artifact) -> Path:
     being current. Writing the same version again replaces it.
     """
     folder = _folder(root, artifact.issue_id)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{artifact.version}.json"
-    _write(path, artifact.to_json() + "\n")
-    _write(folder / _CURRENT, f"{artifact.version}\n")
+    write_whole(path, artifact.to_json() + "\n")
+    write_whole(folder / _CURRENT, f"{artifact.version}\n")
     return path
 
 
@@ -74,22 +72,3 @@ def _folder(root: Path, issue_id: str) -> Path:
     if not is_safe_name(issue_id):
         raise ArtifactError(f"issue id {issue_id[:60]!r} is no file name: letters, digits, '.', '_' and '-' only")
     return root / "evaluators" / issue_id
-
-
-def _write(path: Path, text: str) -> None:
-    """Durably and in one step: another file beside it, flushed to disk, takes its name."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", encoding="utf-8", delete=False) as file:
-        beside = Path(file.name)
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            beside.replace(path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -8,6 +8,7 @@ import polars as pl
 
 from evalpipe.errors import InputError, StateError
 from evalpipe.evaluators.on_lake import labelled_traces, standing
+from evalpipe.files import write_whole
 from evalpipe.gate.cases import read_cases
 from evalpipe.gate.judge import GateOutcome, judge_cases
 from evalpipe.gate.render import decision_json, junit_xml, markdown
@@ -86,9 +87,6 @@ def _write_files(artifacts: Path, outcome: GateOutcome) -> None:
     if not is_safe_name(gate_id):
         raise InputError(f"gate id {gate_id!r} cannot name a folder")
     folder = artifacts / "gates" / gate_id
-    folder.mkdir(parents=True, exist_ok=True)
     texts = {"decision.json": decision_json(outcome), "junit.xml": junit_xml(outcome), "summary.md": markdown(outcome)}
     for name, text in texts.items():
-        draft = folder / f".{name}.part"
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(folder / name)
+        write_whole(folder / name, text)

@@ -4,6 +4,8 @@ Everything that looks at a label happens inside a fold once and on all examples 
 second the evaluator that ships. How a rule is found is in optimise.py, a learned evaluator in evaluators/fitting.py.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version as installed_version
@@ -80,6 +82,16 @@ class _HeldOut:
     learned: list[Bools]
 
 
+@contextmanager
+def _on_one_thread() -> Iterator[None]:
+    """Sums then do not depend on the number of cores, and issues are generated side by side."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield
+
+
+@_on_one_thread()
 def generate(
     issue: IssueRef,
     examples: Examples,
@@ -96,30 +108,10 @@ def generate(
 
     A rule, unless a learned evaluator agrees better with people on traces that neither saw: by more than
     `learned_margin`, or surely so (`learned_probability`, paired), which takes many examples. One that agrees too
-    little comes back as a candidate, for people to look at. Equal inputs give an equal
-    artifact, byte for byte. Raises NotEnoughEvidenceError, saying what is missing.
+    little comes back as a candidate, for people to look at. Equal inputs give an equal artifact, byte for byte.
+    Raises NotEnoughEvidenceError, saying what is missing.
     """
-    from threadpoolctl import threadpool_limits
-
     require_evidence(examples, generation)
-    # One thread: sums then do not depend on the number of cores, and issues are generated side by side.
-    with threadpool_limits(limits=1):
-        return _generate(
-            issue, examples, incumbent, version, labels_fingerprint, lake_versions, generation, quality, now
-        )
-
-
-def _generate(
-    issue: IssueRef,
-    examples: Examples,
-    incumbent: Artifact | None,
-    version: int,
-    labels_fingerprint: int,
-    lake_versions: dict[str, int],
-    generation: GenerationSettings,
-    quality: QualitySettings,
-    now: datetime,
-) -> Generated:
     material = _Material(
         examples, predicate_bank(examples.view, examples.groups), features_of(examples.view), generation
     )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import polars as pl
 
 from evalpipe.evaluators.catalog import current_evaluators
+from evalpipe.files import write_whole
 from evalpipe.lake.store import Lake
 from evalpipe.quality.coverage import coverage_frame, verdict_rates
 from evalpipe.report.charts import mcc_over_time
@@ -64,10 +65,7 @@ def write_coverage_report(lake: Lake, path: Path, settings: Settings, *, made_fr
         gate_results=lake.read(GATE_RESULTS),
     )
     page = coverage_page(tables, settings=settings, now=now, made_from=made_from)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.part")
-    draft.write_text(page, encoding="utf-8")
-    draft.replace(path)
+    write_whole(path, page)
     figures = summarise(tables, now=now, settings=settings).figures
     rows = issue_table(tables, settings).filter(pl.col("evaluator_id").is_not_null())
     chart = mcc_over_time(tables.quality, rows, settings.quality)

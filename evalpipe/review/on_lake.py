@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from evalpipe.errors import InputError, StateError
+from evalpipe.files import write_whole
 from evalpipe.ids import content_hash
 from evalpipe.lake.store import Lake
 from evalpipe.otlp.landing import Landing
@@ -97,14 +98,11 @@ def take_in_inbox(lake: Lake, landing: Landing, inbox: Path, now: datetime) -> l
 
 def deliver(file: Path, inbox: Path) -> Path:
     """Copy a file into the inbox, whole or not at all; a name that other content has is made its own by a hash."""
-    inbox.mkdir(parents=True, exist_ok=True)
     content = file.read_bytes()
     target = inbox / file.name
     if target.exists() and target.read_bytes() != content:
         target = inbox / f"{file.stem}-{content_hash(content, 8)}{file.suffix}"
-    draft = inbox / f".{target.name}.part"
-    draft.write_bytes(content)
-    draft.replace(target)
+    write_whole(target, content)
     return target
 
 
