@@ -6,19 +6,50 @@ often have names of their own: EVALPIPE_HOME, EVALPIPE_JUDGE_MODEL.
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from evalpipe.errors import SettingsError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
+Detector = Literal["email", "phone", "card", "api_key"]
 
 
 class _Stage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IngestSettings(_Stage):
+    """The OTLP receivers. EVALPIPE_INGEST_TOKENS sets `tokens`, separated by commas."""
+
+    host: str = "127.0.0.1"  # any other address needs tokens
+    http_port: int = Field(default=4318, ge=0, le=65_535)  # OTLP's own; 0 takes a free one
+    grpc_port: int = Field(default=4317, ge=0, le=65_535)
+    tokens: tuple[SecretStr, ...] = ()  # one of them must come with every request; none: loopback only
+    tls_certificate: Path | None = None  # PEM files, both or neither
+    tls_key: Path | None = None
+    max_waiting_bytes: Count = 256 * 1024 * 1024  # received and not yet durable; above it clients are told to wait
+    max_backlog_bytes: Count = 8 * 1024 * 1024 * 1024  # durable and not yet in segments; above it likewise
+    journal_bytes: Count = 64 * 1024 * 1024  # a journal is closed and made into segments at this size,
+    seal_s: float = Field(default=10.0, gt=0)  # or this long after its first request
+    request_timeout_s: float = Field(default=30.0, gt=0)  # a request must have arrived whole: slow clients hold memory
+    max_connections: Count = 4_096  # beyond it new ones are closed; each costs a file descriptor
+    retry_after_s: Count = 5  # what a client is told where it must wait
+
+
+class RedactionSettings(_Stage):
+    """What is replaced by placeholders in each group of columns: email, phone, card, api_key.
+
+    EVALPIPE_REDACTION__CONTENT='["email","card"]'.
+    """
+
+    content: frozenset[Detector] = frozenset()  # input, output, instructions, tool input and output
+    attributes: frozenset[Detector] = frozenset()  # attributes, events, links, resource, status message
+    identity: frozenset[Detector] = frozenset()  # user and session ids
+    before_landing: bool = False  # in the raw segments too: then the originals are nowhere
 
 
 class ObserveSettings(_Stage):
@@ -30,6 +61,8 @@ class ObserveSettings(_Stage):
     segment_bytes: Count = 64 * 1024 * 1024  # one landing segment: decoded whole, so it bounds memory
     window_days: Count = 1  # how far a trace may reach into the days beside its own
     session_days: Count = 7  # how long a conversation may pause and still be one session
+    quiet_s: Count = 90  # a trace is closed this long after its last span; a late span opens it again
+    retention_days: Count | None = None  # raw segments whose spans are in the tables are removed after; None keeps all
 
 
 class SignalSettings(_Stage):
@@ -123,6 +156,9 @@ class Settings(BaseSettings):
     home: Path = Path("data")
     lake_uri: str | None = None  # the Delta tables elsewhere than under home: a path, or s3://bucket/prefix
     judge_model: str | None = None  # shorthand of llm.judge_model
+    ingest_tokens: str | None = None  # shorthand of ingest.tokens, separated by commas
+    ingest: IngestSettings = IngestSettings()
+    redaction: RedactionSettings = RedactionSettings()
     observe: ObserveSettings = ObserveSettings()
     signals: SignalSettings = SignalSettings()
     review: ReviewSettings = ReviewSettings()
@@ -143,4 +179,6 @@ def load_settings(home: Path | str | None = None) -> Settings:
         name = "EVALPIPE_" + "__".join(str(part) for part in first["loc"]).upper()
         raise SettingsError(f"{name}: {first['msg']} (it is {first['input']!r}). Change or unset it.") from error
     llm = settings.llm.model_copy(update={"judge_model": settings.judge_model or settings.llm.judge_model})
-    return settings.model_copy(update={"llm": llm})
+    tokens = tuple(SecretStr(token.strip()) for token in (settings.ingest_tokens or "").split(",") if token.strip())
+    ingest = settings.ingest.model_copy(update={"tokens": tokens or settings.ingest.tokens})
+    return settings.model_copy(update={"llm": llm, "ingest": ingest})
