@@ -1,15 +1,16 @@
 # make demo and make test need Python >= 3.11 and make, from an empty clone; they make .venv themselves.
 PYTHON ?= python3
 BIN := .venv/bin
+JAVASCRIPT := evalpipe_tests/web/javascript
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test up lint format bench clean
+.PHONY: demo test up lint format bench bench-ingest clean
 
 demo: .venv/installed
 	$(BIN)/evalpipe demo
 
-test: .venv/installed-dev
+test: .venv/installed-dev $(JAVASCRIPT)/node_modules/installed
 	$(BIN)/python -m pytest
 
 up: .venv/installed
@@ -27,6 +28,10 @@ format: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python -m evalpipe_tests.bench
 
+# BENCH_PEERS=DIR also sends the payloads to the peers installed there, DIR/venv-phoenix and DIR/venv-mlflow.
+bench-ingest: .venv/installed-dev
+	$(BIN)/python -m evalpipe_tests.bench_ingest --out docs/performance.md
+
 clean:
 	rm -rf .venv build *.egg-info
 
@@ -41,3 +46,7 @@ clean:
 .venv/installed-dev: .venv/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+
+# The receivers are tested with the JavaScript exporter too, where there is npm; elsewhere that test says what is missing.
+$(JAVASCRIPT)/node_modules/installed: $(JAVASCRIPT)/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --ignore-scripts --prefix $(JAVASCRIPT) --silent --no-audit --no-fund && touch $@; fi

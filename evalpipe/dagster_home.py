@@ -2,8 +2,6 @@
 
 import fcntl
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evalpipe.home import Home
+from evalpipe.supervise import Command
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -95,24 +94,11 @@ def _lock_of(folder: Path, process: str) -> Path:
     return folder / "processes" / f"{process}.lock"
 
 
-def serve_dagster(home: Home, host: str, port: int) -> int:
-    """Run the Dagster webserver and daemon until a signal stops them; returns the exit code."""
-    folder = _prepared(home)
-    command = [sys.executable, "-m", "dagster", "dev", "-w", str(folder / "workspace.yaml")]
-    # dagster maps SIGTERM to its SIGINT handler, which a shell without job control leaves ignored in children:
-    # then nothing but kill -9 stops it, and its children stay. Default dispositions make both signals work.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(
-        [*command, "-h", host, "-p", str(port)], env=os.environ | _environment(home), start_new_session=True
-    )
-
-    def stop(_number: int, _frame: object) -> None:
-        process.send_signal(signal.SIGTERM)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    code = process.wait()
-    return 0 if code in (0, -signal.SIGTERM, 128 + signal.SIGTERM) else code
+def dagster_command(home: Home, host: str, port: int) -> Command:
+    """The Dagster webserver and daemon on this home, as one process."""
+    workspace = _prepared(home) / "workspace.yaml"
+    arguments = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace), "-h", host, "-p", str(port)]
+    return Command(arguments, _environment(home))
 
 
 def _environment(home: Home) -> dict[str, str]:

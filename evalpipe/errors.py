@@ -22,6 +22,14 @@ class StateError(EvalpipeError):
     """The request is sound but not in this state: an unknown issue, a release never seen, an empty home."""
 
 
+class JournalError(StateError):
+    """Received bytes could not be made durable: a full or failing disk. Nothing of the batch counts as received."""
+
+
+class ExpiredError(StateError):
+    """The raw bytes of a segment were removed when their retention had passed; its spans are in the tables."""
+
+
 class NotEnoughEvidenceError(EvalpipeError):
     """There are too few annotations to say anything honest; the message says how many more are needed."""
 

@@ -1,13 +1,21 @@
 """Where everything of one installation lives: landing, lake, inbox, artifacts, reports, Dagster's own storage."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 from evalpipe.errors import StateError
 from evalpipe.lake.store import Lake
-from evalpipe.otlp.landing import Landing
+from evalpipe.otlp.landing import Landed, Landing
+from evalpipe.otlp.on_lake import Absorbed, absorb, ingest
+from evalpipe.redaction.key import redaction_key
+from evalpipe.redaction.redactor import Redactor
+from evalpipe.redaction.tables import all_detectors
 from evalpipe.settings import Settings, load_settings
+from evalpipe.traces.prices import load_prices
+from evalpipe.traces.spans import Reading
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,18 @@ class Home:
 
     @cached_property
     def landing(self) -> Landing:
-        return Landing(self.root / "landing", self.settings.observe)
+        return Landing(self.root / "landing", self.settings.observe, self.redactor)
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        """What is redacted here; its key is made on first use."""
+        settings = self.settings.redaction
+        return Redactor(settings, redaction_key(self.root / "redaction.key") if all_detectors(settings) else b"")
+
+    @cached_property
+    def reading(self) -> Reading:
+        """How landed spans are read here. Raises InputError for a price table that cannot be read."""
+        return Reading(self.settings.observe, load_prices(self.settings.observe.prices), self.redactor)
 
     @property
     def inbox(self) -> Path:
@@ -57,7 +76,15 @@ class Home:
     def reviewers(self) -> Path:
         return self.root / "reviewers.yaml"
 
+    def ingest(self, paths: Sequence[Path], *, now: datetime, progress: Callable[[int], None] | None = None) -> Landed:
+        """Land OTLP files; what is refused goes to `rejections`. Raises InputError."""
+        return ingest(self.landing, self.lake, paths, now=now, progress=progress)
+
+    def absorb(self, now: datetime) -> Absorbed:
+        """Land what the receivers have acknowledged up to now."""
+        return absorb(self.landing, self.lake, now=now)
+
     def require_traffic(self) -> None:
         """Raises StateError when nothing has ever landed here."""
-        if self.landing.ledger().is_empty():
+        if not self.landing.days():
             raise StateError(f"{self.root} is empty: nothing has landed. Run: evalpipe ingest FILE, or evalpipe demo")

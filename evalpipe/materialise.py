@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from evalpipe.plan import CODE_VERSIONS, stale
 from evalpipe.ranges import day_ranges
 
 _MAX_WORKERS = 4  # each holds some 400 MB while it generates
-_BY_DAY = {"spans", "traces", "sessions", "trace_signals", "verdicts"}
+_BY_DAY = {"raw_otlp", "spans", "traces", "sessions", "trace_signals", "verdicts"}
 
 
 # So that the UI files the run under the code location that it belongs to.
@@ -44,15 +45,17 @@ def materialise_stale(
     *,
     at: str = "",
 ) -> list[Made]:
-    """Make every stale partition; returns what was made, empty when nothing was stale.
+    """Land what the receivers acknowledged and make every stale partition; what was made, empty when nothing was stale.
 
     `only` limits it to these assets. `announce` is called before each asset. `at` is the time that is written into
     what is made, ISO 8601, empty for now. Raises StateError for a run that failed, naming the run.
     """
+    now = datetime.fromisoformat(at) if at else datetime.now(UTC)
+    home.absorb(now)
     made = []
     for asset in CODE_VERSIONS:
         if not only or asset in only:
-            partitions = stale(home, asset).partitions
+            partitions = stale(home, asset, now).partitions
             if partitions:
                 announce(asset, partitions)
                 materialise(home, instance, asset, partitions, at=at)

@@ -2,11 +2,12 @@
 
 Each table remembers, in the commit that wrote a partition, a fingerprint of what went in (lake/store.py). Here the
 fingerprint that a partition should have is computed from the inputs as they are now; where the two differ, or there
-is none, the partition is stale. No clock is read and nothing is compared by time, so replays and restores are safe.
+is none, the partition is stale. Nothing is compared by time, so replays and restores are safe; `now` says only which
+traces are open.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 import polars as pl
@@ -17,6 +18,7 @@ from evalpipe.generation.on_lake import attempts
 from evalpipe.generation.triggers import Due, issues_due
 from evalpipe.home import Home
 from evalpipe.ids import content_hash, fingerprint
+from evalpipe.ranges import days_around
 from evalpipe.review.annotations import inbox_files
 from evalpipe.review.queues import cycle_of
 from evalpipe.tables import (
@@ -36,15 +38,16 @@ from evalpipe.tables import (
     VERDICTS,
     Table,
 )
+from evalpipe.traces.on_lake import n_open_traces
 
 WHOLE = "all"
 
 CODE_VERSIONS: Mapping[str, str] = {
     # Raise one when the asset's logic changes what it makes: its partitions and all that follow become stale.
-    "raw_otlp": "1",
-    "spans": "1",
-    "traces": "1",
-    "sessions": "1",
+    "raw_otlp": "2",
+    "spans": "2",
+    "traces": "2",
+    "sessions": "2",
     "trace_signals": "1",
     "candidates": "1",
     "annotations": "1",
@@ -55,7 +58,7 @@ CODE_VERSIONS: Mapping[str, str] = {
     "verdicts": "1",
     "evaluator_quality": "1",
     "coverage": "1",
-    "coverage_report": "1",
+    "coverage_report": "2",
 }
 """Every asset in the order in which `evalpipe run` materialises them, which is an order of the asset graph."""
 
@@ -67,9 +70,9 @@ class Stale(NamedTuple):
     partitions: tuple[str, ...]
 
 
-def stale(home: Home, asset: str) -> Stale:
+def stale(home: Home, asset: str, now: datetime) -> Stale:
     """The partitions of `asset` that should be made again, in order. Reads ledgers and key columns only."""
-    should_be = expected(home, asset)
+    should_be = expected(home, asset, now)
     if asset == "coverage_report":
         made_from = {WHOLE: report_made_from(home)}
     else:
@@ -77,27 +80,30 @@ def stale(home: Home, asset: str) -> Stale:
     return Stale(asset, tuple(sorted(scope for scope, inputs in should_be.items() if made_from[scope] != inputs)))
 
 
-def anything_stale(home: Home, only: Sequence[str] = ()) -> bool:
+def anything_stale(home: Home, now: datetime, only: Sequence[str] = ()) -> bool:
     """Whether `evalpipe run` has something to do. Raises StateError for an asset that does not exist."""
     if unknown := sorted(set(only) - set(CODE_VERSIONS)):
         raise StateError(f"there is no asset {', '.join(unknown)}; there are: {', '.join(CODE_VERSIONS)}")
-    return any(stale(home, asset).partitions for asset in only or CODE_VERSIONS)
+    return any(stale(home, asset, now).partitions for asset in only or CODE_VERSIONS)
 
 
-def expected(home: Home, asset: str) -> dict[str, int]:
-    """For each partition that `asset` should have, the fingerprint of its inputs as they are now."""
+def expected(home: Home, asset: str, now: datetime) -> dict[str, int]:
+    """For each partition that `asset` should have, the fingerprint of its inputs as they are at `now`."""
     if asset == "evaluators":
         # An attempt is remembered by the labels it was made from, so that the triggers can compare them.
         return {due.issue_id: due.labels_fingerprint for due in due_issues(home)}
-    inputs_of = _INPUTS[asset](home)
-    return {scope: fingerprint(asset, CODE_VERSIONS[asset], inputs) for scope, inputs in inputs_of.items()}
+    inputs_of = _traces(home, now) if asset == "traces" else _INPUTS[asset](home)
+    return {scope: made_from(asset, inputs) for scope, inputs in inputs_of.items()}
+
+
+def made_from(asset: str, inputs: object) -> int:
+    """The fingerprint of what a partition of `asset` is made from, this code included."""
+    return fingerprint(asset, CODE_VERSIONS[asset], inputs)
 
 
 def traffic_days(home: Home) -> list[date]:
     """The UTC days on which spans start, from the landing ledger, in order."""
-    days = home.landing.ledger().select(pl.col("days").explode().drop_nulls().unique().sort()).to_series()
-    first = home.settings.observe.first_day
-    return [day for day in days.to_list() if day >= first]
+    return [day for day in home.landing.days() if day >= home.settings.observe.first_day]
 
 
 def due_issues(home: Home) -> list[Due]:
@@ -124,27 +130,29 @@ def report_made_from(home: Home) -> int | None:
 
 
 def _raw_otlp(home: Home) -> dict[str, object]:
-    return {WHOLE: sorted(home.landing.ledger()["segment_id"])} if not home.landing.ledger().is_empty() else {}
+    """Day by day the segments with a span on it, and which of them have expired since."""
+    ledgers = {day: home.landing.ledger_of(day) for day in traffic_days(home)}
+    return {str(day): ledger.select("segment_id", "is_expired").rows() for day, ledger in ledgers.items()}
 
 
 def _spans(home: Home) -> dict[str, object]:
-    segments = (
-        home.landing.ledger()
-        .select("segment_id", pl.col("days").alias("day"))
-        .explode("day")
-        .filter(pl.col("day") >= home.settings.observe.first_day)
-        .group_by("day")
-        .agg(pl.col("segment_id").sort())
-    )
-    return {str(day): ids for day, ids in segments.iter_rows()}
+    """Day by day the segments with a span on it, in the order of landing."""
+    return {str(day): home.landing.ledger_of(day)["segment_id"].to_list() for day in traffic_days(home)}
 
 
-def _traces(home: Home) -> dict[str, object]:
+def _traces(home: Home, now: datetime) -> dict[str, object]:
+    """Day by day the spans of the days around it, and how many traces may still grow: closing one changes the day."""
     days = traffic_days(home)
-    reach = home.settings.observe.window_days
-    around = {day: [day + timedelta(days=n) for n in range(-reach, reach + 1)] for day in days}
+    settings = home.settings.observe
+    around = {day: days_around(day, settings.window_days) for day in days}
     spans = home.lake.made_from(SPANS, sorted({str(d) for window in around.values() for d in window}))
-    return {str(day): [spans[str(d)] for d in window] for day, window in around.items()}
+    active = home.landing.landed_since(now - timedelta(seconds=settings.quiet_s))
+    n_open = {
+        day: n_open_traces(home.lake, day, settings=settings, now=now)
+        for day, window in around.items()
+        if active.intersection(window)
+    }
+    return {str(day): [[spans[str(d)] for d in window], n_open.get(day, 0)] for day, window in around.items()}
 
 
 def _after(table: Table) -> Callable[[Home], dict[str, object]]:
@@ -222,7 +230,8 @@ def _coverage(home: Home) -> dict[str, object]:
 def _coverage_report(home: Home) -> dict[str, object]:
     if home.lake.version(COVERAGE) is None:
         return {}
-    return {WHOLE: [_made_from(home, COVERAGE), _rows(home, GATE_RUNS), _rows(home, CANDIDATES)]}
+    traces = home.lake.made_from(TRACES, [str(day) for day in traffic_days(home)])
+    return {WHOLE: [_made_from(home, COVERAGE), _rows(home, GATE_RUNS), _rows(home, CANDIDATES), traces]}
 
 
 def _made_from(home: Home, table: Table) -> int | None:
@@ -238,7 +247,6 @@ def _rows(home: Home, table: Table) -> str:
 _INPUTS: Mapping[str, Callable[[Home], dict[str, object]]] = {
     "raw_otlp": _raw_otlp,
     "spans": _spans,
-    "traces": _traces,
     "sessions": _after(TRACES),
     "trace_signals": _after(TRACES),
     "candidates": _candidates,

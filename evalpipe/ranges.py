@@ -1,4 +1,4 @@
-"""Contiguous ranges of days: what one run of a partitioned asset can cover."""
+"""Ranges of days: what one run of a partitioned asset can cover, and what lies around a day."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -21,3 +21,8 @@ def day_ranges(days: Sequence[str]) -> list[DayRange]:
         else:
             ranges.append(DayRange(day, day))
     return ranges
+
+
+def days_around(day: date, reach_days: int) -> list[date]:
+    """`day` and the days up to `reach_days` before and after it, in order."""
+    return [day + timedelta(days=step) for step in range(-reach_days, reach_days + 1)]

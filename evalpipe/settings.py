@@ -34,7 +34,7 @@ class IngestSettings(_Stage):
     max_waiting_bytes: Count = 256 * 1024 * 1024  # received and not yet durable; above it clients are told to wait
     max_backlog_bytes: Count = 8 * 1024 * 1024 * 1024  # durable and not yet in segments; above it likewise
     journal_bytes: Count = 64 * 1024 * 1024  # a journal is closed and made into segments at this size,
-    seal_s: float = Field(default=10.0, gt=0)  # or this long after its first request
+    seal_s: float = Field(default=30.0, gt=0)  # or this long after its first request: shorter makes more, smaller files
     request_timeout_s: float = Field(default=30.0, gt=0)  # a request must have arrived whole: slow clients hold memory
     max_connections: Count = 4_096  # beyond it new ones are closed; each costs a file descriptor
     retry_after_s: Count = 5  # what a client is told where it must wait
@@ -63,6 +63,13 @@ class ObserveSettings(_Stage):
     session_days: Count = 7  # how long a conversation may pause and still be one session
     quiet_s: Count = 90  # a trace is closed this long after its last span; a late span opens it again
     retention_days: Count | None = None  # raw segments whose spans are in the tables are removed after; None keeps all
+    prices: Path | None = None  # a price table that adds to the one that comes with evalpipe; same form
+
+
+class UpkeepSettings(_Stage):
+    """Nightly upkeep of the tables."""
+
+    vacuum_after_hours: int = Field(default=168, ge=24)  # a reader of an older version has so long to finish
 
 
 class SignalSettings(_Stage):
@@ -160,6 +167,7 @@ class Settings(BaseSettings):
     ingest: IngestSettings = IngestSettings()
     redaction: RedactionSettings = RedactionSettings()
     observe: ObserveSettings = ObserveSettings()
+    upkeep: UpkeepSettings = UpkeepSettings()
     signals: SignalSettings = SignalSettings()
     review: ReviewSettings = ReviewSettings()
     issues: IssueSettings = IssueSettings()

@@ -79,17 +79,20 @@ _DAY = _must("day", pl.Date, "UTC date of the start")
 
 RAW_OTLP = Table(
     "raw_otlp",
-    "The landing ledger: one row per immutable raw segment.",
-    ("segment_id",),
+    "The landing ledger: one row per immutable raw segment and day that its spans start on.",
+    ("segment_id", "day"),
     (
         _must("segment_id", pl.String, "content hash of the segment"),
+        _must("day", pl.Date, "UTC date on which some of its spans start"),
         Column("source", pl.String, "file or client the payloads came from"),
         _must("n_payloads", pl.Int64, "export requests in the segment"),
         _must("n_spans", pl.Int64, "spans in them, before any is refused"),
         _must("n_bytes", pl.Int64, "size of the segment file"),
         _must("days", pl.List(pl.Date), "UTC dates on which its spans start"),
         _must("landed_at", UTC, "when it became durable"),
+        Column("is_expired", pl.Boolean, "its file was removed when its retention had passed"),
     ),
+    partition="day",
 )
 
 SPANS = Table(
@@ -179,6 +182,9 @@ TRACES = Table(
     partition="day",
 )
 
+CLOSED = ~pl.col("is_open").fill_null(False)
+"""Of TRACES: those to which nothing more is expected. Half a trace is neither judged nor read by people."""
+
 SESSIONS = Table(
     "sessions",
     "The traces that share session.id.",
@@ -198,6 +204,7 @@ SESSIONS = Table(
         _must("first_day", pl.Date, "UTC date of the first trace"),
         _must("last_day", pl.Date, "UTC date of the last trace"),
     ),
+    partition="first_day",
 )
 
 SIGNALS = ("session_length", "token_excess", "resubmission", "tool_deviation", "hedging")

@@ -48,7 +48,7 @@ def default_plan(today: date, n_weeks: int) -> DemoPlan:
 
 def walk(home: Home, instance: dg.DagsterInstance, plan: DemoPlan, announce: Announce) -> Walked:
     """Run the whole demo in an empty home. Raises StateError when something has landed there before."""
-    if not home.landing.ledger().is_empty():
+    if home.landing.days():
         raise StateError(
             f"{home.root} is not empty: traffic has landed there. The demo needs a home of its own: "
             "evalpipe --home DIR demo"

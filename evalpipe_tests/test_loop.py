@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -102,7 +103,7 @@ def test_the_good_release_ships_and_the_bad_one_is_stopped_with_its_issue_named(
 def test_a_second_run_finds_nothing_stale_and_changes_no_table(walked):
     home, _ = walked
     before = versions(home)
-    assert all(not stale(home, asset).partitions for asset in CODE_VERSIONS)
+    assert all(not stale(home, asset, datetime.now(UTC)).partitions for asset in CODE_VERSIONS)
     with instance_of(home) as instance:
         assert materialise_stale(home, instance) == []
     assert versions(home) == before
@@ -111,7 +112,7 @@ def test_a_second_run_finds_nothing_stale_and_changes_no_table(walked):
 def test_ingesting_and_importing_the_same_files_again_changes_no_table(home_copy: Home):
     before = versions(home_copy)
     traffic = sorted((home_copy.root / "demo" / "traffic").iterdir())
-    landed = home_copy.landing.ingest(traffic, now=home_copy.landing.ledger()["landed_at"].max())
+    landed = home_copy.ingest(traffic, now=home_copy.landing.ledger()["landed_at"].max())
     assert (landed.n_segments, landed.n_payloads) == (0, 0)
     for file in (home_copy.root / "demo").glob("annotations-*.jsonl"):
         deliver(file, home_copy.inbox)

@@ -33,6 +33,7 @@ def _options(
 
 app.command()(demo.demo)
 app.command()(observe.up)
+app.command()(observe.serve)
 app.command()(observe.ingest)
 app.command()(observe.run)
 app.add_typer(annotate.queue, name="queue")

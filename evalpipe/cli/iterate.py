@@ -71,8 +71,7 @@ def report(context: typer.Context) -> None:
 
     home = home_of(context)
     home.require_traffic()
-    made_from = expected(home, "coverage_report").get(WHOLE, 0)
-    written = write_coverage_report(
-        home.lake, home.coverage_report, home.settings, made_from=made_from, now=datetime.now(UTC)
-    )
+    now = datetime.now(UTC)
+    made_from = expected(home, "coverage_report", now).get(WHOLE, 0)
+    written = write_coverage_report(home.lake, home.coverage_report, home.settings, made_from=made_from, now=now)
     tell(str(written.path))

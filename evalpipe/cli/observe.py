@@ -1,5 +1,6 @@
 """Observe from the command line: ingest, run, up, maintain."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,14 +19,11 @@ def ingest(
     """
     from datetime import UTC, datetime
 
-    from evalpipe.tables import REJECTIONS
-
     home = home_of(context)
     with progress() as bar:
         task = bar.add_task("landing", total=None)
-        landed = home.landing.ingest(paths, now=datetime.now(UTC), progress=lambda n: bar.update(task, completed=n))
+        landed = home.ingest(paths, now=datetime.now(UTC), progress=lambda n: bar.update(task, completed=n))
     if landed.rejections.height:
-        home.lake.append_new(REJECTIONS, landed.rejections)
         for row in landed.rejections.head(10).iter_rows(named=True):
             warn(f"refused: {row['source']}, {row['location']}: {row['reason']}")
     known = f", {landed.n_known} payloads were known already" if landed.n_known else ""
@@ -48,12 +46,14 @@ def run(
     Examples: `evalpipe run`, `evalpipe run --only spans --only traces`
     """
     import json
+    from datetime import UTC, datetime
 
     from evalpipe.plan import anything_stale
 
-    home = home_of(context)
+    home, now = home_of(context), datetime.now(UTC)
+    home.absorb(now)
     home.require_traffic()
-    if not anything_stale(home, only or ()):
+    if not anything_stale(home, now, only or ()):
         print("[]") if as_json else tell("nothing was stale")
         return
     from evalpipe.dagster_home import instance_of  # two seconds of imports that a quiet day does not need
@@ -74,34 +74,69 @@ def run(
             tell(f"{step.asset}: {_partitions(step.partitions)}")
 
 
+Host = Annotated[str | None, typer.Option(help="Address to listen on; any but loopback needs EVALPIPE_INGEST_TOKENS.")]
+HttpPort = Annotated[int | None, typer.Option(min=0, max=65_535, help="Port of OTLP/HTTP; default 4318.")]
+GrpcPort = Annotated[int | None, typer.Option(min=0, max=65_535, help="Port of OTLP/gRPC; default 4317.")]
+
+
+def serve(context: typer.Context, host: Host = None, http_port: HttpPort = None, grpc_port: GrpcPort = None) -> None:
+    """Receive traces over OTLP until Ctrl-C: HTTP on 4318, gRPC on 4317; a request is durable before its answer.
+
+    Examples: `evalpipe serve`, `EVALPIPE_INGEST_TOKENS=KEY evalpipe serve --host 0.0.0.0`
+    """
+    from evalpipe.home import Home
+    from evalpipe.web.server import serve as serve_otlp
+
+    home = home_of(context)
+    asked = {"host": host, "http_port": http_port, "grpc_port": grpc_port}
+    ingest = home.settings.ingest.model_copy(update={name: value for name, value in asked.items() if value is not None})
+    serve_otlp(Home(home.settings.model_copy(update={"ingest": ingest})), announce=tell)
+
+
 def up(
     context: typer.Context,
     port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
-    host: Annotated[str, typer.Option(help="Address of the Dagster UI, which has no login of its own.")] = "127.0.0.1",
+    ui_host: Annotated[
+        str, typer.Option(help="Address of the Dagster UI, which has no login of its own.")
+    ] = "127.0.0.1",
+    host: Host = None,
+    http_port: HttpPort = None,
+    grpc_port: GrpcPort = None,
 ) -> None:
-    """Start the Dagster UI and its daemon on this home; Ctrl-C stops both.
+    """Start the receivers, the Dagster UI and its daemon on this home; Ctrl-C stops all.
 
     Example: `evalpipe --home /srv/evalpipe up --port 3000`
     """
-    from evalpipe.dagster_home import serve_dagster
+    from evalpipe.dagster_home import dagster_command
+    from evalpipe.supervise import Command, supervise
 
     home = home_of(context)
-    tell(f"Dagster UI: http://{host}:{port} (home: {home.root})")
-    raise typer.Exit(serve_dagster(home, host, port))
+    asked = {"--host": host, "--http-port": http_port, "--grpc-port": grpc_port}
+    options = [part for name, value in asked.items() if value is not None for part in (name, str(value))]
+    receivers = [sys.executable, "-m", "evalpipe", "--home", str(home.root), "serve", *options]
+    tell(f"Dagster UI: http://{ui_host}:{port} (home: {home.root})")
+    raise typer.Exit(supervise([Command(receivers, {}), dagster_command(home, ui_host, port)]))
 
 
 def maintain(
     context: typer.Context,
-    retention_hours: Annotated[int, typer.Option(help="Keep files that old table versions need for so long.")] = 168,
+    retention_hours: Annotated[
+        int | None,
+        typer.Option(min=1, help="Keep files that old table versions need for so long; default: the setting, 168."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compact small files of every table and remove those that no version needs."""
-    from evalpipe.lake.maintenance import maintain as maintain_lake
+    """Compact small files of every table, and remove those that no version needs and raw segments that expired."""
+    from datetime import UTC, datetime
+
+    from evalpipe.upkeep import upkeep
 
     with progress() as bar:
         bar.add_task("compacting", total=None)
-        done = maintain_lake(home_of(context).lake, retention_hours)
-    show(done, title="Maintained", as_json=as_json, empty="there is no table yet")
+        done = upkeep(home_of(context), datetime.now(UTC), retention_hours)
+    show(done.tables, title="Maintained", as_json=as_json, empty="there is no table yet")
+    if done.expired and not as_json:
+        tell(f"{len(done.expired)} raw segments had expired and were removed")
 
 
 def _partitions(partitions: tuple[str, ...]) -> str:

@@ -62,7 +62,8 @@ def few_orphans(context: dg.AssetCheckExecutionContext, home: HomeResource) -> d
 
 @dg.asset_check(asset="raw_otlp", description="Something has landed lately.")
 def traffic_is_fresh(home: HomeResource) -> dg.AssetCheckResult:
-    newest = home.open().landing.ledger()["landed_at"].max()
+    landing = home.open().landing
+    newest = landing.ledger_of(landing.days()[-1])["landed_at"].max() if landing.days() else None
     silence = datetime.now(UTC) - newest if isinstance(newest, datetime) else None
     return dg.AssetCheckResult(
         passed=silence is not None and silence <= MAX_SILENCE,
@@ -93,6 +94,9 @@ def _made_in_this_run(context: dg.AssetCheckExecutionContext, home: HomeResource
     """The rows that the run made: a check costs what the run cost, not what the history holds."""
     rows = home.open().lake.scan(table)
     run = context.op_execution_context
-    if table.partition != "day" or not run.has_partition_key_range:
+    if not run.has_partition_key_range:
         return rows
-    return rows.filter(pl.col("day").is_in([date.fromisoformat(key) for key in run.partition_keys]))
+    days = [date.fromisoformat(key) for key in run.partition_keys]
+    if table is SESSIONS:
+        return rows.filter(pl.col("first_day") <= max(days), pl.col("last_day") >= min(days))
+    return rows.filter(pl.col("day").is_in(days)) if table.partition == "day" else rows

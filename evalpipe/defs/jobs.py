@@ -2,13 +2,10 @@
 
 import dagster as dg
 
-landing_job = dg.define_asset_job(
-    "landing_job", dg.AssetSelection.assets("raw_otlp"), description="Enter what has landed into the raw_otlp table."
-)
 observe_job = dg.define_asset_job(
     "observe_job",
-    dg.AssetSelection.assets("spans", "traces", "sessions", "trace_signals"),
-    description="Spans, traces, sessions and signals of a day or a range of days.",
+    dg.AssetSelection.assets("raw_otlp", "spans", "traces", "sessions", "trace_signals"),
+    description="What has landed for a day or a range of days: spans, traces, sessions and signals.",
 )
 annotation_cycle_job = dg.define_asset_job(
     "annotation_cycle_job", dg.AssetSelection.assets("candidates"), description="Build the review queue of a week."
@@ -29,6 +26,11 @@ coverage_job = dg.define_asset_job(
     dg.AssetSelection.assets("evaluator_quality", "coverage", "coverage_report"),
     description="Measure every evaluator, what the suite covers, and write the report.",
 )
+maintenance_job = dg.define_asset_job(
+    "maintenance_job",
+    dg.AssetSelection.assets("lake_upkeep"),
+    description="Compact and vacuum the tables, and remove raw segments that are past their retention.",
+)
 gate_job = dg.define_asset_job(
     "gate_job",
     dg.AssetSelection.assets("gate_runs"),
@@ -36,12 +38,12 @@ gate_job = dg.define_asset_job(
 )
 
 JOBS = [
-    landing_job,
     observe_job,
     annotation_cycle_job,
     annotations_job,
     generate_job,
     verdicts_job,
     coverage_job,
+    maintenance_job,
     gate_job,
 ]

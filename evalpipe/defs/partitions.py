@@ -9,12 +9,12 @@ from evalpipe.review.queues import cycle_days, cycle_of
 from evalpipe.settings import load_settings
 from evalpipe.tables import EVALUATORS
 
-_first_day = load_settings().observe.first_day
+_observe = load_settings().observe
 
-DAYS = dg.DailyPartitionsDefinition(start_date=_first_day.isoformat(), end_offset=1)
+DAYS = dg.DailyPartitionsDefinition(start_date=_observe.first_day.isoformat(), end_offset=1)
 """UTC days, today included: traffic is looked at while it arrives."""
 
-CYCLES = dg.WeeklyPartitionsDefinition(start_date=_first_day.isoformat(), day_offset=1, end_offset=1)
+CYCLES = dg.WeeklyPartitionsDefinition(start_date=_observe.first_day.isoformat(), day_offset=1, end_offset=1)
 """ISO weeks, by the date of their Monday, the current one included."""
 
 BY_ISSUE = dg.DynamicPartitionsDefinition(name="issues")
@@ -23,7 +23,9 @@ BY_ISSUE = dg.DynamicPartitionsDefinition(name="issues")
 BY_DAY: dict[str, Any] = {"partitions_def": DAYS, "backfill_policy": dg.BackfillPolicy.single_run()}
 """Keyword arguments of an asset by day: a range of days is one run, which makes them one after the other."""
 
-SPANS_AROUND = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=1, allow_nonexistent_upstream_partitions=True)
+SPANS_AROUND = dg.TimeWindowPartitionMapping(
+    start_offset=-_observe.window_days, end_offset=_observe.window_days, allow_nonexistent_upstream_partitions=True
+)
 """A trace may begin the day before or end the day after."""
 
 EVALUATORS_OF_ALL_ISSUES = dg.AssetDep(EVALUATORS.name, partition_mapping=dg.AllPartitionMapping())

@@ -1,10 +1,10 @@
-"""Schedules: the weekly annotation cycle, and nightly upkeep of coverage."""
+"""Schedules: the weekly annotation cycle, nightly coverage, nightly upkeep of the tables."""
 
 from datetime import timedelta
 
 import dagster as dg
 
-from evalpipe.defs.jobs import annotation_cycle_job, coverage_job
+from evalpipe.defs.jobs import annotation_cycle_job, coverage_job, maintenance_job
 
 
 @dg.schedule(
@@ -27,4 +27,12 @@ nightly_coverage = dg.ScheduleDefinition(
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 
-SCHEDULES = [annotation_cycle, nightly_coverage]
+nightly_maintenance = dg.ScheduleDefinition(
+    name="nightly_maintenance",
+    job=maintenance_job,
+    cron_schedule="0 2 * * *",
+    description="Many small commits of a day become few files; what no version needs and what has expired goes.",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+
+SCHEDULES = [annotation_cycle, nightly_coverage, nightly_maintenance]

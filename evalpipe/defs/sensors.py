@@ -1,38 +1,68 @@
 """Sensors: what landed is taken in, and just the issues whose labels changed are generated again."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 
 import dagster as dg
 
-from evalpipe.defs.jobs import annotations_job, generate_job, landing_job, observe_job, verdicts_job
+from evalpipe.defs.jobs import annotations_job, generate_job, observe_job, verdicts_job
 from evalpipe.defs.partitions import BY_ISSUE
 from evalpipe.defs.resources import HomeResource
 from evalpipe.ids import content_hash
 from evalpipe.plan import due_issues, expected, stale
-from evalpipe.ranges import day_ranges
+from evalpipe.ranges import day_ranges, days_around
+from evalpipe.tables import TABLES
 
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
 
 
+_OBSERVED = ("raw_otlp", "spans", "traces", "sessions", "trace_signals")
+_MAX_FAILURES = 3  # of runs with the same inputs: what failed three times needs a person
+_INPUTS_TAG = "evalpipe/inputs"
+
+
 @dg.sensor(
-    jobs=[landing_job, observe_job],
+    jobs=[observe_job],
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="New raw segments: enter them, and make the days that they touch again.",
+    description="What has landed, and traces that have closed: make the days that they touch again.",
 )
-def landing_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
-    opened = home.open()
-    days = stale(opened, "spans").partitions
+def landing_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult | dg.SkipReason:
+    opened, now = home.open(), home.now()
+    opened.absorb(now)
+    days = sorted({day for asset in _OBSERVED for day in stale(opened, asset, now).partitions})
     if not days:
-        return dg.SkipReason("every landed segment is in spans")
+        return dg.SkipReason("every landed segment is in spans and traces")
+    # A change of one day's spans makes the traces of the days beside it stale, which is seen only afterwards.
     reach = opened.settings.observe.window_days
-    now = expected(opened, "spans")
-    near = {str(date.fromisoformat(day) + timedelta(days=step)) for day in days for step in range(-reach, reach + 1)}
-    touched = sorted(near & now.keys())
-    requests = [dg.RunRequest(job_name="landing_job", run_key=f"landing:{content_hash(sorted(now.items()))}")]
-    return dg.SensorResult(run_requests=[*requests, *_range_requests("observe_job", touched, now)])
+    near = {str(other) for day in days for other in days_around(date.fromisoformat(day), reach)}
+    touched = sorted(near & expected(opened, "spans", now).keys())
+    state = [[*expected(opened, asset, now).items()] for asset in _OBSERVED]
+    state += [[*opened.lake.made_from(TABLES[asset], touched).items()] for asset in _OBSERVED]
+    return _until_it_fails_for_good(context, "observe_job", touched, content_hash(state))
+
+
+def _until_it_fails_for_good(
+    context: dg.SensorEvaluationContext, job_name: str, days: Sequence[str], inputs: str
+) -> dg.SensorResult | dg.SkipReason:
+    """A run for each range of days. One that failed is started again, unless it fails on the same inputs again."""
+    failed = dg.RunsFilter(job_name=job_name, statuses=[dg.DagsterRunStatus.FAILURE], tags={_INPUTS_TAG: inputs})
+    n_failed = len(context.instance.get_runs(failed, limit=_MAX_FAILURES))
+    if n_failed >= _MAX_FAILURES:
+        return dg.SkipReason(
+            f"{job_name} failed {n_failed} times on the same input; look at its last run, then rerun it"
+        )
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(
+                job_name=job_name,
+                run_key=f"{job_name}:{first}:{last}:{inputs}:{n_failed}",
+                tags={_RANGE_START: first, _RANGE_END: last, _INPUTS_TAG: inputs},
+            )
+            for first, last in day_ranges(days)
+        ]
+    )
 
 
 @dg.sensor(
@@ -44,8 +74,8 @@ def landing_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
 def annotation_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
     opened = home.open()
     for asset in ("annotations", "issue_events", "labels", "issues"):
-        if stale(opened, asset).partitions:
-            inputs = sorted(expected(opened, asset).items())
+        if stale(opened, asset, home.now()).partitions:
+            inputs = sorted(expected(opened, asset, home.now()).items())
             return dg.SensorResult(
                 run_requests=[dg.RunRequest(job_name="annotations_job", run_key=f"{asset}:{content_hash(inputs)}")]
             )
@@ -73,11 +103,11 @@ def annotation_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
     description="New traffic or a new evaluator: judge the days that lack its verdicts.",
 )
 def judging_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
-    opened = home.open()
-    days = stale(opened, "verdicts").partitions
+    opened, now = home.open(), home.now()
+    days = stale(opened, "verdicts", now).partitions
     if not days:
         return dg.SkipReason("every day in the window was judged by the suite as it stands")
-    return dg.SensorResult(run_requests=_range_requests("verdicts_job", days, expected(opened, "verdicts")))
+    return dg.SensorResult(run_requests=_range_requests("verdicts_job", days, expected(opened, "verdicts", now)))
 
 
 def _range_requests(job_name: str, days: Sequence[str], inputs: Mapping[str, int]) -> list[dg.RunRequest]:

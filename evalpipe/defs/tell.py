@@ -15,17 +15,28 @@ _PREVIEW_CHARS = 80  # a cell of a preview is glanced at, not read
 
 def told(home: Home, table: Table, frame: pl.DataFrame, **figures: Any) -> dict[str, Any]:
     """Metadata of one written frame: its row count, where it lives, its first rows and `figures`."""
+    return _told(home, table, frame.height, frame, figures)
+
+
+def told_of(home: Home, table: Table, rows: pl.Expr, **figures: Any) -> dict[str, Any]:
+    """Metadata of those rows of a table that are too many to be read for it: they are counted where they lie."""
+    inside = home.lake.scan(table).filter(rows)
+    n_rows = inside.select(pl.len()).collect().item()
+    return _told(home, table, n_rows, inside.head(_PREVIEW_ROWS).collect(), figures)
+
+
+def _told(home: Home, table: Table, n_rows: int, first: pl.DataFrame, figures: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "dagster/row_count": frame.height,
+        "dagster/row_count": n_rows,
         "dagster/uri": home.lake.table_uri(table),
-        "preview": preview(frame),
+        "preview": preview(first),
         **{name: value for name, value in figures.items() if value is not None},
     }
 
 
-def preview(frame: pl.DataFrame) -> dg.TableMetadataValue:
+def preview(frame: pl.DataFrame, n_rows: int = _PREVIEW_ROWS) -> dg.TableMetadataValue:
     """The first rows as a table, long texts cut."""
-    rows = frame.head(_PREVIEW_ROWS).to_dicts()
+    rows = frame.head(n_rows).to_dicts()
     records = [{name: _short(value) for name, value in row.items()} for row in rows]
     schema = dg.TableSchema([dg.TableColumn(name, "string") for name in frame.columns])
     return dg.MetadataValue.table([dg.TableRecord(record) for record in records], schema=schema)

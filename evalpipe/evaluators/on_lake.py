@@ -12,7 +12,7 @@ from evalpipe.evaluators.run import run_evaluators
 from evalpipe.lake.store import Lake
 from evalpipe.quality.coverage import latest_quality
 from evalpipe.settings import QualitySettings, Settings
-from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, ISSUES, LABELS, TRACES, VERDICTS
+from evalpipe.tables import CLOSED, EVALUATOR_QUALITY, EVALUATORS, ISSUES, LABELS, TRACES, VERDICTS
 from evalpipe.traces.view import view_frame
 
 _TRUSTED = ("active", "monitoring")
@@ -52,7 +52,7 @@ def verdicts_on(lake: Lake, day: date, artifacts: Sequence[Artifact], settings: 
         schema={name: VERDICTS.schema[name] for name in ("evaluator_id", "version")},
     )
     earlier = lake.read(VERDICTS, on_day).join(judges, on=["evaluator_id", "version"], how="anti")
-    traces = lake.read(TRACES, on_day)
+    traces = lake.read(TRACES, on_day, CLOSED)
     if not artifacts or traces.is_empty():
         return earlier
     said = run_evaluators(artifacts, view_frame(traces), llm=settings.llm)

@@ -14,7 +14,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from evalpipe.errors import LakeConflictError
+from evalpipe.errors import LakeConflictError, StateError
 from evalpipe.tables import Table
 
 _WRITER = WriterProperties(compression="ZSTD", compression_level=1)  # level 3 costs a third more CPU for 12 % size
@@ -54,10 +54,7 @@ class Lake:
             return table.empty().lazy()
         frame = pl.scan_delta(handle)
         present = set(frame.collect_schema().names())
-        return frame.select(
-            pl.col(c.name).cast(c.dtype) if c.name in present else pl.lit(None, c.dtype).alias(c.name)
-            for c in table.columns
-        )
+        return frame.select(c.name if c.name in present else pl.lit(None, c.dtype).alias(c.name) for c in table.columns)
 
     def read(self, table: Table, *predicates: pl.Expr) -> pl.DataFrame:
         """The rows that satisfy all predicates, in memory."""
@@ -85,23 +82,62 @@ class Lake:
             new = rows
             if handle is not None and rows.height:
                 new = rows.join(self._keys(table, handle, rows), on=list(table.key), how="anti")
-            if new.height or made_from is not None:
+            if new.height or made_from is not None or also:
                 self._write(table, handle, new, mode="append", scope=scope, made_from=made_from, also=also)
             return new.height
 
         return self._retrying(table, attempt)
 
-    def replace(self, table: Table, frame: pl.DataFrame, *, partition: Any = None, made_from: int | None = None) -> int:
+    def replace(
+        self,
+        table: Table,
+        frame: pl.DataFrame,
+        *,
+        partition: Any = None,
+        made_from: int | None = None,
+        also: Mapping[str, int] | None = None,
+    ) -> int:
         """Make one partition (or, without `partition`, the whole table) exactly `frame`; returns its height.
 
-        With a partition every row of `frame` must lie in it.
+        With a partition every row of `frame` must lie in it. `also` remembers further scopes.
         """
         rows = table.conform(frame)
 
         def attempt(handle: DeltaTable | None) -> int:
             predicate = None if partition is None or handle is None else f"{table.partition} = '{partition}'"
             scope = _WHOLE if partition is None else str(partition)
-            self._write(table, handle, rows, mode="overwrite", scope=scope, made_from=made_from, predicate=predicate)
+            self._write(
+                table, handle, rows, mode="overwrite", scope=scope, made_from=made_from, predicate=predicate, also=also
+            )
+            return rows.height
+
+        return self._retrying(table, attempt)
+
+    def replace_rows(
+        self,
+        table: Table,
+        frame: pl.DataFrame,
+        *,
+        keys: Sequence[str],
+        partitions: Sequence[Any],
+        scope: str = _WHOLE,
+        made_from: int | None = None,
+        also: Mapping[str, int] | None = None,
+    ) -> int:
+        """Within `partitions`, make the rows whose first key column is one of `keys` exactly `frame`, in one commit.
+
+        Every row of `frame` must have one of these keys and lie in one of these partitions. Rewrites only the files
+        that hold such a row. Returns the height of `frame`.
+        """
+        rows = table.conform(frame)
+        inside = f"{table.partition} IN ({_literals(partitions)}) AND {table.key[0]} IN ({_literals(keys)})"
+
+        def attempt(handle: DeltaTable | None) -> int:
+            remembered: dict[str, Any] = {"scope": scope, "made_from": made_from, "also": also}
+            if handle is None or not keys:
+                self._write(table, handle, rows, mode="append", **remembered)
+            else:
+                self._write(table, handle, rows, mode="overwrite", predicate=inside, **remembered)
             return rows.height
 
         return self._retrying(table, attempt)
@@ -134,9 +170,29 @@ class Lake:
 
     def _open(self, table: Table) -> DeltaTable | None:
         try:
-            return DeltaTable(self.table_uri(table), storage_options=self.storage_options)
+            handle = DeltaTable(self.table_uri(table), storage_options=self.storage_options)
         except TableNotFoundError:
             return None
+        self._require_readable(table, handle)
+        return handle
+
+    def _require_readable(self, table: Table, handle: DeltaTable) -> None:
+        """A table that another version of evalpipe wrote opens when this one only added columns to it."""
+        written = pl.scan_delta(handle).collect_schema()
+        partition = [table.partition] if table.partition is not None else []
+        changed = [n for n, dtype in table.schema.items() if n in written and written[n] != dtype]
+        if unknown := [name for name in written if name not in table.schema]:
+            problem, remedy = f"it has the columns {', '.join(unknown)}, which this version does not know", "Upgrade"
+        elif changed:
+            problem, remedy = f"another version of evalpipe gave {', '.join(changed)} another type", "Use that version"
+        elif handle.metadata().partition_columns != partition:
+            problem, remedy = "another version of evalpipe partitioned it otherwise", "Use that version"
+        else:
+            return
+        raise StateError(
+            f"table {table.name}: {problem}. {remedy}, or move {self.table_uri(table)} away: "
+            "what is made from landed traces and annotation files is made again by evalpipe run"
+        )
 
     def _keys(self, table: Table, handle: DeltaTable, rows: pl.DataFrame) -> pl.DataFrame:
         keys = pl.scan_delta(handle)
@@ -162,6 +218,7 @@ class Lake:
             mode=mode,
             predicate=predicate,
             partition_by=table.partition,
+            schema_mode="merge" if handle is not None else None,  # a table of an older version gains the new columns
             description=table.meaning,
             configuration=_CONFIGURATION if handle is None else None,
             storage_options=self.storage_options,
@@ -200,3 +257,8 @@ class Lake:
                 "Stop the other run (see the Dagster UI, Runs) and start this one again."
             ) from error
         raise AssertionError("Retrying either returns or raises")
+
+
+def _literals(values: Sequence[Any]) -> str:
+    """Values as SQL literals; a quote within one is doubled, so that untrusted text stays a value."""
+    return ", ".join("'" + str(value).replace("'", "''") + "'" for value in values)

@@ -5,17 +5,22 @@ one JSON object.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 import polars as pl
+from numpy.typing import NDArray
+
+from evalpipe.otlp.values import MalformedError
+
+Rows = NDArray[np.int64]
 
 MAX_UNIX_NS = 2**63 - 1  # times are stored as signed 64-bit nanoseconds: up to the year 2262
 
 RAW_SCHEMA = pl.Schema(
     {
+        "payload": pl.Int64,  # its index among the payloads given
         "location": pl.String,  # of the payload
         "number": pl.Int64,  # of the span in its payload, from 1
         "trace_id": pl.String,
@@ -71,6 +76,31 @@ class RawSpan(NamedTuple):
     links: list[dict[str, Any]]
 
 
+class Place(NamedTuple):
+    """Where a span stood."""
+
+    payload: int  # index among the payloads given
+    location: str  # of that payload
+    number: int  # of the span in it, from 1
+
+
+class Outline(NamedTuple):
+    """What of a span decides whether it can be used, as in RawSpan."""
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    start_unix_ns: int
+    end_unix_ns: int
+
+
+class Summary(NamedTuple):
+    """The spans of a payload at a glance."""
+
+    starts: list[int]  # unix ns, one a span; 0 of one whose start cannot be read
+    doubtful: list[Outline | MalformedError]  # spans that may not be usable; all others are
+
+
 class Origin(NamedTuple):
     """What the spans of one resource and scope share."""
 
@@ -91,13 +121,13 @@ def origin_of(resource: dict[str, Any], scope_name: str, scope_version: str, sco
     named: list[str | None] = []
     for keys in _RESOURCE_KEYS:
         found = [value for key in keys if (value := rest.pop(key, None)) is not None]
-        named.append(_text(found[0]) if found else None)
+        named.append(text_of(found[0]) if found else None)
     # The names that OpenTelemetry gives a scope where the wire has no place for one.
     rest |= {f"otel.scope.{key}": value for key, value in (("name", scope_name), ("version", scope_version)) if value}
-    return Origin(named[0], named[1], named[2], _json({**scope, **rest}))
+    return Origin(named[0], named[1], named[2], json_text({**scope, **rest}))
 
 
-def problem_of(span: RawSpan) -> str | None:
+def problem_of(span: RawSpan | Outline) -> str | None:
     """Why a span cannot be used: its ids or its times; None when it can."""
     for name, value, n_digits in (("trace id", span.trace_id, 32), ("span id", span.span_id, 16)):
         if not value:
@@ -128,19 +158,19 @@ class Columns:
 
     def __init__(self, promotion: Promotion) -> None:
         self._lists: list[list[Any]] = [[] for _ in RAW_SCHEMA]
-        self._promoted = {key: _Sparse() for key in sorted(promotion.keys)}
-        self._families = {prefix: _Sparse() for prefix in promotion.families}
+        self._promoted = {key: _Sparse([], []) for key in sorted(promotion.keys)}
+        self._families = {prefix: _Sparse([], []) for prefix in promotion.families}
         self._prefixes = promotion.families
         self._kept = promotion.kept
         self._n_rows = 0
 
-    def add(
-        self, location: str, number: int, span: RawSpan, origin: Origin, attributes: Iterable[tuple[str, Any]]
-    ) -> None:
+    def __len__(self) -> int:
+        return self._n_rows
+
+    def add(self, place: Place, span: RawSpan, origin: Origin, attributes: Iterable[tuple[str, Any]]) -> None:
         """One span; of an attribute that is there twice the last counts."""
         row = (
-            location,
-            number,
+            *place,
             span.trace_id,
             span.span_id,
             span.parent_span_id if span.parent_span_id.strip("0") else None,
@@ -149,10 +179,10 @@ class Columns:
             span.end_unix_ns or None,
             span.status_code,
             span.status_message or None,
-            _json(span.events),
-            _json(span.links),
+            json_text(span.events),
+            json_text(span.links),
             *origin,
-            _json(self._unpromoted(attributes)),
+            json_text(self._unpromoted(attributes)),
         )
         for column, value in zip(self._lists, row, strict=True):
             column.append(value)
@@ -164,8 +194,12 @@ class Columns:
             pl.Series(name, values, dtype=dtype)
             for (name, dtype), values in zip(RAW_SCHEMA.items(), self._lists, strict=True)
         ]
-        sparse = {**self._promoted, **self._families}
-        return pl.DataFrame(own + [column.series(column_of(key), self._n_rows) for key, column in sparse.items()])
+        cells = Cells()
+        sparse = {column_of(key): column for key, column in {**self._promoted, **self._families}.items()}
+        for name, (rows, values) in sparse.items():
+            if rows:
+                cells.put(name, np.array(rows), cells.add(pl.Series(values, dtype=pl.String)))
+        return pl.DataFrame(own).with_columns(**cells.series(sparse, self._n_rows))
 
     def _unpromoted(self, attributes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         """Put promoted attributes into their columns; the others."""
@@ -176,7 +210,8 @@ class Columns:
             sparse = promoted.get(key)
             if sparse is not None:
                 if value is not None:
-                    sparse.put(self._n_rows, value if type(value) is str else _text(value))
+                    sparse.rows.append(self._n_rows)
+                    sparse.values.append(value if type(value) is str else text_of(value))
                 if key in self._kept:
                     rest[key] = value
             elif key.startswith(self._prefixes):
@@ -185,31 +220,56 @@ class Columns:
             else:
                 rest[key] = value
         for prefix, members in families.items():
-            self._families[prefix].put(self._n_rows, _text(members))
+            self._families[prefix].rows.append(self._n_rows)
+            self._families[prefix].values.append(text_of(members))
         return rest
 
 
-@dataclass
-class _Sparse:
+class _Sparse(NamedTuple):
     """A column that few spans have: the rows that have a value, and the values."""
 
-    rows: list[int] = field(default_factory=list)
-    values: list[str | None] = field(default_factory=list)
-
-    def put(self, row: int, value: str) -> None:
-        self.rows.append(row)
-        self.values.append(value)
-
-    def series(self, name: str, n_rows: int) -> pl.Series:
-        place = np.full(n_rows, len(self.values), dtype=np.uint32)
-        place[self.rows] = np.arange(len(self.values), dtype=np.uint32)
-        return pl.Series(name, [*self.values, None], dtype=pl.String).gather(place)
+    rows: list[int]
+    values: list[str]
 
 
-def _text(value: Any) -> str:
+class Cells:
+    """Text columns that few rows have, in the making: all values together, and which of them a row of a column has."""
+
+    def __init__(self) -> None:
+        self._values: list[pl.Series] = [pl.Series(dtype=pl.String)]
+        self._n_values = 0
+        self._places: dict[str, list[tuple[Rows, Rows]]] = {}
+
+    def add(self, values: pl.Series) -> Rows:
+        """Take values; where they are from now on."""
+        self._values.append(values)
+        self._n_values += len(values)
+        return np.arange(self._n_values - len(values), self._n_values)
+
+    def put(self, column: str, rows: Rows, places: Rows) -> None:
+        """Give rows of a column the values at these places; a row that is given two has the last."""
+        self._places.setdefault(column, []).append((rows, places))
+
+    def series(self, names: Iterable[str], n_rows: int) -> dict[str, pl.Series]:
+        """These columns, null where a row was given nothing."""
+        values = pl.lit(pl.concat(self._values, rechunk=True))
+        nothing = pl.repeat(None, n_rows, dtype=pl.String, eager=True)
+        place = pl.DataFrame({name: self._place(name, n_rows) for name in names if name in self._places})
+        cells = [values.gather(pl.when(pl.col(name) >= 0).then(name)).alias(name) for name in place.columns]
+        return dict.fromkeys(names, nothing) | place.select(cells).to_dict()
+
+    def _place(self, name: str, n_rows: int) -> Rows:
+        place = np.full(n_rows, -1)
+        for rows, places in self._places[name]:
+            place[rows] = places
+        return place
+
+
+def text_of(value: Any) -> str:
+    """A value as text: a string is itself, anything else is JSON."""
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _json(value: Any) -> str | None:
+def json_text(value: Any) -> str | None:
     """JSON text; None of nothing."""
     return orjson.dumps(value).decode() if value else None

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from evalpipe.otlp.columns import Origin, RawSpan, origin_of
+from evalpipe.otlp.columns import Origin, Outline, RawSpan, Summary, origin_of
 from evalpipe.otlp.values import MalformedError, integer, mapping, pairs_from_json, sequence, text
 
 _UINT64 = range(2**64)
@@ -42,16 +42,38 @@ def json_spans(body: bytes) -> Iterator[tuple[Origin, RawSpan, Pairs] | tuple[Ma
                     yield error, item
 
 
-def json_ids_and_starts(body: bytes) -> Iterator[tuple[str, str, int]]:
-    """Trace id, span id and start of every span, and nothing else of it; a malformed span has none."""
+def json_summary(body: bytes) -> Summary:
+    """The ids and times of every span. Raises MalformedError when it is no export request."""
+    outlines = [_outline(item) for item in _span_items(body)]
+    starts = [0 if isinstance(outline, MalformedError) else outline.start_unix_ns for outline in outlines]
+    return Summary(starts, outlines)
+
+
+def json_ids(body: bytes) -> Iterator[tuple[str, str]]:
+    """Trace id and span id of every span whose ids and times can be read."""
+    for outline in map(_outline, _span_items(body)):
+        if not isinstance(outline, MalformedError):
+            yield outline.trace_id, outline.span_id
+
+
+def _span_items(body: bytes) -> Iterator[Any]:
     for resource_spans in _resource_spans(body):
         for scope_spans in map(mapping, sequence(resource_spans.get("scopeSpans"))):
-            for item in sequence(scope_spans.get("spans")):
-                try:
-                    span = mapping(item)
-                    yield _id(span, "traceId"), _id(span, "spanId"), _time(span, "startTimeUnixNano")
-                except MalformedError:
-                    yield "", "", 0
+            yield from sequence(scope_spans.get("spans"))
+
+
+def _outline(item: Any) -> Outline | MalformedError:
+    try:
+        span = mapping(item)
+        return Outline(
+            _id(span, "traceId"),
+            _id(span, "spanId"),
+            _id(span, "parentSpanId"),
+            _time(span, "startTimeUnixNano"),
+            _time(span, "endTimeUnixNano"),
+        )
+    except MalformedError as error:
+        return error
 
 
 def _resource_spans(body: bytes) -> list[dict[str, Any]]:

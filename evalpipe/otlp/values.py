@@ -30,7 +30,7 @@ def from_protobuf(value: Any) -> Any:
         case "int_value":
             return value.int_value
         case "double_value":
-            return _double(value.double_value)
+            return double(value.double_value)
         case "array_value":
             return [from_protobuf(item) for item in value.array_value.values]
         case "kvlist_value":
@@ -48,7 +48,7 @@ def from_json(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list):
         return [from_json(item, depth + 1) for item in value]
     if isinstance(value, float):
-        return _double(value)
+        return double(value)
     if not isinstance(value, dict):
         return value
     if "stringValue" in value:
@@ -125,7 +125,8 @@ def integer(value: Any, what: str, within: range) -> int:
     return number
 
 
-def _double(value: float) -> float | str:
+def double(value: float) -> float | str:
+    """A double as JSON can say it."""
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
@@ -133,6 +134,6 @@ def _double(value: float) -> float | str:
 
 def _double_from_json(value: Any) -> float | str:
     try:
-        return _double(float(value))
+        return double(float(value))
     except (TypeError, ValueError, OverflowError) as error:
         raise MalformedError(f"doubleValue is {str(value)[:40]!r}, not a number") from error

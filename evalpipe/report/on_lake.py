@@ -1,7 +1,7 @@
 """The coverage report over the lake: measure coverage as it is now, write the page whole or not at all."""
 
 import base64
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from evalpipe.files import write_whole
 from evalpipe.lake.store import Lake
 from evalpipe.quality.coverage import coverage_frame, verdict_rates
 from evalpipe.report.charts import mcc_over_time
+from evalpipe.report.completeness import completeness_frame
 from evalpipe.report.html import coverage_page
 from evalpipe.report.summary import ReportTables, issue_table, summarise
 from evalpipe.settings import Settings
@@ -24,6 +25,7 @@ from evalpipe.tables import (
     GATE_RUNS,
     ISSUES,
     LABELS,
+    TRACES,
     VERDICTS,
 )
 
@@ -39,9 +41,9 @@ class Written(NamedTuple):
 
 def coverage_now(lake: Lake, settings: Settings, now: datetime) -> pl.DataFrame:
     """COVERAGE of the active issues as of `now`; traffic shares are over the days that evaluators still judge."""
-    judged = lake.scan(VERDICTS).select("evaluator_id", "version", "trace_id", "day", "outcome")
-    window = pl.duration(days=settings.monitor.window_days)
-    recent = judged.filter(pl.col("day") > pl.col("day").max() - window).collect()
+    recent = (
+        _recent(lake.scan(VERDICTS), settings).select("evaluator_id", "version", "trace_id", "day", "outcome").collect()
+    )
     return coverage_frame(
         lake.read(ISSUES),
         current_evaluators(lake.read(EVALUATORS)),
@@ -63,6 +65,7 @@ def write_coverage_report(lake: Lake, path: Path, settings: Settings, *, made_fr
         candidates=lake.read(CANDIDATES),
         gate_runs=lake.read(GATE_RUNS),
         gate_results=lake.read(GATE_RESULTS),
+        completeness=completeness_frame(_recent(lake.scan(TRACES), settings)),
     )
     page = coverage_page(tables, settings=settings, now=now, made_from=made_from)
     write_whole(path, page)
@@ -70,6 +73,13 @@ def write_coverage_report(lake: Lake, path: Path, settings: Settings, *, made_fr
     rows = issue_table(tables, settings).filter(pl.col("evaluator_id").is_not_null())
     chart = mcc_over_time(tables.quality, rows, settings.quality)
     return Written(path, figures.n_covered, figures.n_active, _as_markdown_image(chart, "MCC over time"))
+
+
+def _recent(rows: pl.LazyFrame, settings: Settings) -> pl.LazyFrame:
+    """The rows of the days that evaluators still judge, counted from the last."""
+    last = rows.select(pl.col("day").max()).collect().item()
+    first = last - timedelta(days=settings.monitor.window_days) if last is not None else None
+    return rows.filter(pl.col("day") > first)
 
 
 def _as_markdown_image(svg: str | None, title: str) -> str:

@@ -12,6 +12,7 @@ import polars as pl
 from evalpipe.quality.coverage import CoverageFigures, coverage_figures, latest_quality
 from evalpipe.quality.intervals import Interval, wilson
 from evalpipe.quality.trust import shortfall
+from evalpipe.report.completeness import COMPLETENESS
 from evalpipe.settings import Settings
 from evalpipe.tables import (
     CANDIDATES,
@@ -40,6 +41,7 @@ class ReportTables:
     candidates: pl.DataFrame = field(default_factory=CANDIDATES.empty)
     gate_runs: pl.DataFrame = field(default_factory=GATE_RUNS.empty)
     gate_results: pl.DataFrame = field(default_factory=GATE_RESULTS.empty)
+    completeness: pl.DataFrame = field(default_factory=COMPLETENESS.to_frame)  # completeness.py, of recent traces
 
 
 class Step(NamedTuple):
@@ -89,6 +91,7 @@ class Summary:
     others: tuple[dict[str, Any], ...]  # ISSUES rows of the other states
     queue: QueueYield
     last_gate: LastGate | None
+    services: tuple[dict[str, Any], ...]  # rows of completeness.py
 
 
 def summarise(tables: ReportTables, *, now: datetime, settings: Settings) -> Summary:
@@ -112,6 +115,7 @@ def summarise(tables: ReportTables, *, now: datetime, settings: Settings) -> Sum
         ),
         queue=queue,
         last_gate=gate,
+        services=tuple(tables.completeness.iter_rows(named=True)),
     )
 
 

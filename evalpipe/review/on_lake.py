@@ -14,7 +14,7 @@ from evalpipe.otlp.landing import Landing
 from evalpipe.review.annotations import AnnotationFile, file_rejection, inbox_files, read_annotations, settle
 from evalpipe.review.queues import Reviewer, candidate_frame, cycle_days
 from evalpipe.settings import ReviewSettings
-from evalpipe.tables import ANNOTATIONS, CANDIDATES, RAW_OTLP, REJECTIONS, TRACE_SIGNALS, TRACES
+from evalpipe.tables import ANNOTATIONS, CANDIDATES, CLOSED, RAW_OTLP, REJECTIONS, TRACE_SIGNALS, TRACES
 
 
 def queue_of_cycle(lake: Lake, cycle: str, reviewers: Sequence[Reviewer], settings: ReviewSettings) -> pl.DataFrame:
@@ -28,7 +28,7 @@ def queue_of_cycle(lake: Lake, cycle: str, reviewers: Sequence[Reviewer], settin
     queued = lake.read(CANDIDATES, pl.col("cycle") == cycle).select("trace_id", "reviewer")
     read = pl.concat([annotated, queued.join(annotated, on="trace_id", how="semi")]).unique().sort(pl.all())
     return candidate_frame(
-        cycle, lake.read(TRACE_SIGNALS, in_cycle), lake.read(TRACES, in_cycle), read, reviewers, settings
+        cycle, lake.read(TRACE_SIGNALS, in_cycle), lake.read(TRACES, in_cycle, CLOSED), read, reviewers, settings
     )
 
 

@@ -62,13 +62,11 @@ def messages_of_events(text: str) -> EventMessages:
     )
 
 
-def _listed(node: Any) -> Any:
-    if not isinstance(node, dict):
-        return node
-    if not node or not all(key.isdecimal() and len(key) < 10 for key in node):
-        return {key: _listed(value) for key, value in node.items()}
-    elements = [_listed(node[key]) for key in sorted(node, key=int)]
-    return [_unwrapped(element) for element in elements]
+def _listed(node: dict[str, Any]) -> Any:
+    inner = {key: _listed(value) if isinstance(value, dict) else value for key, value in node.items()}
+    if not inner or not all(key.isdecimal() and len(key) < 10 for key in inner):
+        return inner
+    return [_unwrapped(inner[key]) for key in sorted(inner, key=int)]
 
 
 def _unwrapped(element: Any) -> Any:

@@ -1,7 +1,7 @@
 """One text of messages, as a model call's input or output carries it -> steps. Spans are joined in transcript.py.
 
 Read are OpenAI's chat messages and responses, Anthropic's content blocks, the parts of OpenTelemetry gen_ai,
-LangChain's message types, request bodies that hold such a list, and plain text.
+LangChain's message types, the Vercel AI SDK's prompts, request bodies that hold such a list, and plain text.
 """
 
 from collections.abc import Iterator
@@ -21,9 +21,14 @@ _ROLES = {
     "tool": "tool_result",
     "function": "tool_result",
 }
-_LISTS = ("messages", "choices", "input", "output")  # keys of request and response bodies that hold messages
-_MEDIA = ("image", "image_url", "input_image", "audio", "input_audio", "file", "blob", "uri", "video")
-_UNSEEN = ("reasoning", "thinking", "redacted_thinking")  # not part of the conversation: no one was told
+_LISTS = ("messages", "prompt", "choices", "generations", "input", "output")  # keys of bodies that hold messages
+_OF_WORDS = frozenset(("question", "query", "input", "message", "text", "answer", "output", "response"))
+_MEDIA = (
+    *("image", "image_url", "input_image", "image-data", "image-url", "audio", "input_audio", "video", "media"),
+    *("file", "file-data", "file-url", "blob", "uri"),
+)
+# Not part of the conversation: no one was told.
+_UNSEEN = ("reasoning", "redacted-reasoning", "thinking", "redacted_thinking")
 
 
 @dataclass(slots=True)
@@ -54,7 +59,8 @@ def steps_of(text: str | None, role: str) -> list[Step]:
     found = message_list(text)
     if found is not None:
         return found
-    return [Step(role, text)] if text and text.strip() else []
+    words = _only_words(text or "")
+    return [Step(role, words)] if words.strip() else []
 
 
 def plain_text(text: str | None) -> str:
@@ -72,17 +78,41 @@ def plain_text(text: str | None) -> str:
     return text or ""
 
 
+def _only_words(text: str) -> str:
+    """The words in what a decorator or a chain recorded of a call (`{"question": "..."}`), where they are all of it."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    if value.keys() == {"args", "kwargs"}:
+        args, named = value["args"], value["kwargs"]
+        if not args and not named:
+            return ""  # it was called with nothing
+        value = {"input": args} if not named else None if args else named
+    if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= _OF_WORDS:
+        return text
+    (said,) = value.values()
+    if isinstance(said, list) and len(said) == 1:
+        (said,) = said
+    return said if isinstance(said, str) else text
+
+
 def _messages(value: Any) -> list[dict[str, Any]] | None:
     """The message objects in a parsed text; None when it holds none."""
     while isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):  # LangChain sends a batch of one
         value = value[0]
     if isinstance(value, list):
-        messages = [_unwrapped(item) for item in value]
+        # An instrumentation leaves out a content that it cannot flatten or that never came.
+        messages = [message for item in value if not _is_only_role(message := _unwrapped(item))]
         return messages if all(_is_message(message) for message in messages) else None
     if not isinstance(value, dict):
         return None
     if _is_message(value):
         return [value]
+    if isinstance(value.get("prompt"), str) and value.keys() <= {"system", "prompt"}:
+        value = {**value, "prompt": [{"role": "user", "content": value["prompt"]}]}
     for key in _LISTS:
         inner = value.get(key)
         if isinstance(inner, list) and inner and (messages := _messages(inner)) is not None:
@@ -92,13 +122,17 @@ def _messages(value: Any) -> list[dict[str, Any]] | None:
 
 
 def _unwrapped(item: Any) -> Any:
-    """A choice of an OpenAI response holds its message; a serialised LangChain message its arguments."""
+    """An OpenAI choice and a LangChain generation hold their message; a serialised LangChain message its arguments."""
     if isinstance(item, dict) and isinstance(item.get("message"), dict):
-        return item["message"]
+        item = item["message"]
     if isinstance(item, dict) and isinstance(item.get("kwargs"), dict) and isinstance(item.get("id"), list):
         kind = str(item["id"][-1]).removesuffix("Chunk").removesuffix("Message").lower() if item["id"] else ""
-        return {"type": kind, **item["kwargs"]}
+        return {**item["kwargs"], "type": kind}
     return item
+
+
+def _is_only_role(value: Any) -> bool:
+    return isinstance(value, dict) and "role" in value and value.keys() <= {"role", "finish_reason"}
 
 
 def _is_message(value: Any) -> bool:
@@ -107,16 +141,22 @@ def _is_message(value: Any) -> bool:
     if isinstance(value.get("role"), str):
         return any(key in value for key in ("content", "contents", "parts", "tool_calls", "function_call"))
     kind = value.get("type")
-    return (kind in ("human", "ai", "system", "tool") and "content" in value) or kind in (
-        "function_call",
-        "function_call_output",
+    return (
+        (kind in ("human", "ai", "system", "tool") and "content" in value)
+        or kind in ("function_call", "function_call_output")
+        or _is_bare_call(value)
     )
+
+
+def _is_bare_call(value: dict[str, Any]) -> bool:
+    """Whether it is a call of a tool as the Vercel AI SDK lists it apart from the text of the answer."""
+    return "toolCallId" in value and "toolName" in value and "role" not in value
 
 
 def _steps(message: dict[str, Any]) -> Iterator[Step]:
     """A message is text, tool calls and tool results in any mixture; each becomes a step, in their order."""
     kind = message.get("type")
-    if kind == "function_call":
+    if kind == "function_call" or _is_bare_call(message):
         yield _call(message, message)
         return
     if kind == "function_call_output":
@@ -140,7 +180,7 @@ def _content_steps(content: Any, role: str) -> Iterator[Step]:
     texts: list[Any] = []
     for part in content if isinstance(content, list) else [content]:
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind in ("tool_call", "tool_use", "server_tool_call", "function_call", *_RESULTS):
+        if kind in ("tool_call", "tool_use", "server_tool_call", "function_call", "tool-call", *_RESULTS):
             if joined := _content(texts):
                 yield Step(role, joined)
             texts = []
@@ -151,7 +191,7 @@ def _content_steps(content: Any, role: str) -> Iterator[Step]:
         yield Step(role, joined)
 
 
-_RESULTS = ("tool_call_response", "tool_result", "server_tool_call_response")
+_RESULTS = ("tool_call_response", "tool_result", "server_tool_call_response", "tool-result")
 
 
 def _has_results(content: Any) -> bool:
@@ -160,25 +200,34 @@ def _has_results(content: Any) -> bool:
 
 def _call(outer: dict[str, Any], inner: dict[str, Any]) -> Step:
     arguments = next((inner[key] for key in ("arguments", "input", "args") if inner.get(key) is not None), "{}")
-    name = inner.get("name")
-    return Step("tool_call", _text(arguments), tool=name if isinstance(name, str) else None, call_id=_id(outer))
+    return Step("tool_call", _text(arguments), tool=_name(inner), call_id=_id(outer))
 
 
 def _result(part: dict[str, Any]) -> Step:
     output = next((part[key] for key in ("response", "result", "content", "output") if part.get(key) is not None), "")
-    is_error = part.get("is_error")
-    name = part.get("name")
+    is_error = part.get("is_error", part.get("isError"))
+    if isinstance(output, dict) and output.get("type") in _TYPED and "value" in output:
+        is_error = str(output["type"]).startswith("error")
+        output = output["value"]
     return Step(
         "tool_result",
         _output(output),
-        tool=name if isinstance(name, str) else None,
+        tool=_name(part),
         call_id=_id(part),
         is_error=is_error if isinstance(is_error, bool) else None,
     )
 
 
+_TYPED = ("text", "json", "content", "error-text", "error-json")  # the Vercel AI SDK's outputs since version 5
+
+
+def _name(value: dict[str, Any]) -> str | None:
+    name = value.get("name", value.get("toolName"))
+    return name if isinstance(name, str) else None
+
+
 def _id(value: dict[str, Any]) -> str | None:
-    keys = ("tool_call_id", "tool_use_id", "call_id", "id")
+    keys = ("tool_call_id", "tool_use_id", "toolCallId", "call_id", "id")
     return next((str(value[key]) for key in keys if value.get(key)), None)
 
 

@@ -5,14 +5,14 @@ A trace belongs to the UTC day of its earliest span, whatever day its other span
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from datetime import date
 from typing import Any
 
 import orjson
 import polars as pl
 
 from evalpipe.tables import MESSAGE, SESSIONS, SPANS, TRACES
-from evalpipe.traces.conventions import FIELDS
+from evalpipe.traces.fields import figure_in
+from evalpipe.traces.outline import ROOT_FIRST
 from evalpipe.traces.transcript import ModelCall, ToolCall, TraceParts, transcript_of
 
 RESUBMISSION_SIMILARITY = 0.8  # token Jaccard: one changed word in ten, which is how people repeat a question
@@ -32,19 +32,17 @@ _TOOL_CALL = (
 )
 
 
-def trace_frame(spans: pl.DataFrame, day: date) -> pl.DataFrame:
-    """TRACES rows of the traces that start on `day`, in order of trace id.
+def trace_frame(spans: pl.DataFrame, outlines: pl.DataFrame) -> pl.DataFrame:
+    """TRACES rows of the traces in `outlines` (outline.py), in order of trace id.
 
-    `spans` are the SPANS rows of `day` and its neighbours, in any order: a trace that reaches into the next day is
-    whole, and a session's turns on the day before count in `turn_index`.
+    `spans` are all SPANS rows of these traces, in any order; those of other traces are passed over.
     """
     spans = (
         SPANS.conform(spans)
         .sort("trace_id", "start_unix_ns", "span_id", "segment_id")
         .unique(SPANS.key, keep="first", maintain_order=True)
     )
-    whole = _summaries(spans)
-    wanted = whole.filter(pl.col("day") == day)
+    wanted = _summaries(spans).join(outlines.select("trace_id", "turn_index", "is_open"), on="trace_id")
     inside = spans.join(wanted.select("trace_id"), on="trace_id", how="semi", maintain_order="left")
     rows = (
         wanted.join(_usage(inside), on="trace_id", how="left")
@@ -94,13 +92,11 @@ def session_frame(traces: pl.DataFrame) -> pl.DataFrame:
 
 def _summaries(spans: pl.DataFrame) -> pl.DataFrame:
     """What one pass over the spans says of each trace, root first and then by start."""
-    is_root = pl.col("parent_span_id").is_null()
     is_tool = pl.col("operation") == "tool"
     is_llm = pl.col("operation") == "llm"
-    root_first = pl.struct(~is_root, "start_unix_ns", "span_id")
-    by_root = [pl.col(name).sort_by(root_first).first().alias(name) for name in ("service_name", "name", "status")]
+    by_root = [pl.col(name).sort_by(ROOT_FIRST).first().alias(name) for name in ("service_name", "name", "status")]
     known = [
-        pl.col(name).sort_by(root_first).drop_nulls().first().alias(name)
+        pl.col(name).sort_by(ROOT_FIRST).drop_nulls().first().alias(name)
         for name in ("session_id", "user_id", "service_version", "environment")
     ]
     return (
@@ -118,12 +114,7 @@ def _summaries(spans: pl.DataFrame) -> pl.DataFrame:
             pl.col("start_unix_ns").min(),
             pl.col("end_unix_ns").max(),
         )
-        .with_columns(
-            duration_ns=pl.col("end_unix_ns") - pl.col("start_unix_ns"),
-            turn_index=pl.when(pl.col("session_id").is_not_null()).then(
-                pl.struct("start_unix_ns", "trace_id").rank("ordinal").over("session_id") - 1
-            ),
-        )
+        .with_columns(duration_ns=pl.col("end_unix_ns") - pl.col("start_unix_ns"))
     )
 
 
@@ -139,7 +130,8 @@ def _usage(spans: pl.DataFrame) -> pl.DataFrame:
         reporting = spans.filter(pl.col(name).is_not_null())
         inner = reporting.select("trace_id", span_id="parent_span_id").drop_nulls().unique()
         leaves = reporting.join(inner, on=["trace_id", "span_id"], how="anti")
-        sums.append(leaves.group_by("trace_id").agg(pl.col(name).sum()))
+        is_estimated = [pl.col("is_cost_estimated").any()] if name == "cost_usd" else []
+        sums.append(leaves.group_by("trace_id").agg(pl.col(name).sum(), *is_estimated))
     usage = spans.select("trace_id").unique()
     for frame in sums:
         usage = usage.join(frame, on="trace_id", how="left")
@@ -147,29 +139,21 @@ def _usage(spans: pl.DataFrame) -> pl.DataFrame:
     aggregates = spans.join(bare, on="trace_id", how="semi").filter(
         pl.col("operation").is_in(["agent", "chain"]) & pl.col("attributes").is_not_null()
     )
+    said = [orjson.loads(text) for text in aggregates["attributes"]]
     repeated = aggregates.select(
         "trace_id",
-        *(
-            pl.Series(name, [_aggregate(text, name) for text in aggregates["attributes"]], dtype=pl.Float64)
-            for name in names
-        ),
+        *(pl.Series(name, [figure_in(attributes, name) for attributes in said], dtype=pl.Float64) for name in names),
     )
     largest = repeated.group_by("trace_id").agg(pl.col(names).max())
     return usage.join(largest, on="trace_id", how="left", suffix="_aggregate").select(
         "trace_id",
+        # What an agent repeats of its calls was reported.
+        pl.coalesce("is_cost_estimated", pl.when(pl.col("cost_usd_aggregate").is_not_null()).then(False)),
         *(
             pl.coalesce(name, pl.col(f"{name}_aggregate").cast(spans.schema[name], strict=False)).alias(name)
             for name in names
         ),
     )
-
-
-def _aggregate(attributes: str, column: str) -> float | None:
-    """A figure that an agent or chain repeats of its children; conventions leave it among the attributes."""
-    said = orjson.loads(attributes)
-    keys = next(field.keys for field in FIELDS if field.column == column)
-    found = (said[key] for key in keys if isinstance(said.get(key), (int, float)))
-    return next(found, None)
 
 
 def _defects(spans: pl.DataFrame) -> pl.DataFrame:

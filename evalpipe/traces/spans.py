@@ -1,7 +1,9 @@
 """Raw spans -> SPANS rows: the day, the times that are allowed, and what is left over. Names are conventions.py's."""
 
-from collections.abc import Iterable
-from datetime import UTC, datetime, time, timedelta
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
 from typing import NamedTuple
 
 import orjson
@@ -10,12 +12,26 @@ import polars as pl
 from evalpipe.otlp.landing import Landing
 from evalpipe.otlp.payload import Refused, rejection_frame
 from evalpipe.otlp.wire import decode
+from evalpipe.redaction.redactor import Redactor
 from evalpipe.settings import ObserveSettings
 from evalpipe.tables import REJECTIONS, SPANS
+from evalpipe.tables import UTC as UTC_US
 from evalpipe.traces.conventions import PROMOTION, in_one_vocabulary
+from evalpipe.traces.outline import unix_ns
+from evalpipe.traces.prices import Prices, with_costs
 
 _NS_PER_DAY = 86_400 * 10**9
+_SEGMENT = r"^(\S+) "  # a location begins with it
 _UNKNOWN_SERVICE = "unknown_service"  # what OpenTelemetry calls a service that does not say its name
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How landed spans are read: within which times, at which prices, and what of them is redacted."""
+
+    settings: ObserveSettings
+    prices: Prices
+    redactor: Redactor
 
 
 class SpanFrames(NamedTuple):
@@ -26,70 +42,73 @@ class SpanFrames(NamedTuple):
 
 
 def span_frame(
-    raw: pl.DataFrame, *, segment_id: str, ingested_at: datetime, settings: ObserveSettings, now: datetime
+    raw: pl.DataFrame, landed_at: Mapping[str, datetime], *, settings: ObserveSettings, now: datetime
 ) -> SpanFrames:
-    """SPANS rows of one segment's raw spans (decoded with PROMOTION), in their order.
+    """SPANS rows of raw spans (decoded with PROMOTION), in their order. Every `location` begins with its segment's id.
 
     A span before `first_day`, or later than `max_future_s` after its segment landed, is refused: against the time
     of landing, so that decoding again another day gives the same rows. `now` is when refusals are recorded.
     """
-    first_ns = _unix_ns(datetime.combine(settings.first_day, time(), UTC))
-    last_ns = _unix_ns(ingested_at + timedelta(seconds=settings.max_future_s))
+    raw = raw.with_columns(segment_id=pl.col("location").str.extract(_SEGMENT)).with_columns(
+        ingested_at=pl.col("segment_id").replace_strict(landed_at, return_dtype=UTC_US)
+    )
+    first_ns = unix_ns(datetime.combine(settings.first_day, time(), UTC))
+    last_ns = pl.col("ingested_at").dt.epoch("ns") + settings.max_future_s * 10**9
     is_early, is_late = pl.col("start_unix_ns") < first_ns, pl.col("start_unix_ns") > last_ns
-    accepted = raw.filter(~is_early & ~is_late)
     refused = raw.filter(is_early | is_late)
     early = f"it starts before {settings.first_day}; EVALPIPE_OBSERVE__FIRST_DAY sets the first day"
     late = (
         f"it starts more than {settings.max_future_s} s after it was received; is the sender's clock right? "
         "EVALPIPE_OBSERVE__MAX_FUTURE_S sets the limit"
     )
-    rejections = rejection_frame(
+    rejections = _rejections(
         (
             Refused(
-                f"{row['location']}, span {row['number']}",
+                f"{row.pop('location')}, span {row.pop('number')}",
                 early if row["start_unix_ns"] < first_ns else late,
                 orjson.dumps({key: value for key, value in row.items() if value is not None}),
             )
-            for row in refused.iter_rows(named=True)
+            for row in refused.drop("payload", "segment_id", "ingested_at").iter_rows(named=True)
         ),
-        kind="span",
-        source=segment_id,
-        now=now,
+        now,
     )
-    rows = in_one_vocabulary(accepted).with_columns(
+    rows = in_one_vocabulary(raw.filter(~is_early & ~is_late)).with_columns(
         day=(pl.col("start_unix_ns") // _NS_PER_DAY).cast(pl.Int32).cast(pl.Date),
         is_finished=pl.col("end_unix_ns").is_not_null(),
         end_unix_ns=pl.coalesce("end_unix_ns", "start_unix_ns"),
         service_name=pl.col("service_name").fill_null(_UNKNOWN_SERVICE),
-        segment_id=pl.lit(segment_id),
-        ingested_at=pl.lit(ingested_at),
     )
     return SpanFrames(SPANS.conform(rows), rejections)
 
 
-def read_segments(
-    landing: Landing, segment_ids: Iterable[str], *, settings: ObserveSettings, now: datetime
-) -> SpanFrames:
-    """SPANS rows of whole segments, one row a span (a span landed twice counts as it landed first)."""
-    landed_at = dict(landing.ledger().select("segment_id", "landed_at").iter_rows())
-    spans, rejections = [SPANS.empty()], [REJECTIONS.empty()]
-    for segment_id in segment_ids:
-        decoded = decode(landing.payloads(segment_id), PROMOTION)
-        frames = span_frame(
-            decoded.spans,
-            segment_id=segment_id,
-            ingested_at=landed_at[segment_id],
-            settings=settings,
-            now=now,
-        )
-        spans.append(frames.spans)
-        rejections += [frames.rejections, rejection_frame(decoded.refused, kind="span", source=segment_id, now=now)]
+def read_segments(landing: Landing, segments: pl.DataFrame, *, reading: Reading, now: datetime) -> SpanFrames:
+    """SPANS rows of whole segments (ledger rows), one row a span: one that landed twice counts as it landed first.
+
+    They are decoded as one, because a frame costs the same whether a segment holds ten spans or ten thousand.
+    """
+    landed_at = dict(segments.select("segment_id", "landed_at").iter_rows())
+    decoded = decode(
+        (
+            item._replace(location=f"{segment_id} {item.location}")
+            for segment_id in landed_at
+            for item in landing.payloads(segment_id)
+        ),
+        PROMOTION,
+    )
+    frames = span_frame(decoded.spans, landed_at, settings=reading.settings, now=now)
+    spans = with_costs(frames.spans.filter(pl.struct(SPANS.key).is_first_distinct()), reading.prices)
+    rejections = pl.concat([frames.rejections, _rejections(decoded.refused, now)])
     return SpanFrames(
-        pl.concat(spans).unique(SPANS.key, keep="first", maintain_order=True),
-        pl.concat(rejections).unique(REJECTIONS.key, keep="first", maintain_order=True),
+        SPANS.conform(reading.redactor.spans(spans)),
+        reading.redactor.rejections(rejections.unique(REJECTIONS.key, keep="first", maintain_order=True)),
     )
 
 
-def _unix_ns(moment: datetime) -> int:
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1_000
+def _rejections(refused: Iterable[Refused], now: datetime) -> pl.DataFrame:
+    """REJECTIONS rows of things whose location begins with their segment's id."""
+    by_segment: dict[str, list[Refused]] = defaultdict(list)
+    for item in refused:
+        segment_id, _, place = item.location.partition(" ")
+        by_segment[segment_id].append(item._replace(location=place))
+    rows = [rejection_frame(items, kind="span", source=source, now=now) for source, items in by_segment.items()]
+    return pl.concat([REJECTIONS.empty(), *rows])

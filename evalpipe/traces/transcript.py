@@ -69,9 +69,9 @@ def transcript_of(parts: TraceParts) -> Transcript:
             n_system = sum(step.role == "system" for step in steps)
             steps[n_system:n_system] = [step for step in root_input if step.role == "user"]
         steps = _with_tools(steps, parts.tool_calls, parts.model_calls)
-        said = {step.content.strip() for step in steps if step.role == "assistant"}
+        said = {_letters(step.content) for step in steps if step.role == "assistant"}
         # What the application made of the model's words is what the user saw.
-        steps += [step for step in root_output if step.role == "assistant" and step.content.strip() not in said]
+        steps += [step for step in root_output if step.role == "assistant" and _letters(step.content) not in said]
     return Transcript(steps, _request(parts, root_input, steps), _last(steps, "assistant"))
 
 
@@ -80,6 +80,11 @@ def _request(parts: TraceParts, root_input: list[Step], steps: list[Step]) -> st
     if asked is None and parts.model_calls:
         asked = _last(steps_of(parts.model_calls[0].input, "user"), "user")
     return asked if asked is not None else next((step.content for step in steps if step.role == "user"), None)
+
+
+def _letters(text: str) -> str:
+    """A text without its white space: JSON that was laid out anew says the same."""
+    return "".join(text.split())
 
 
 def _last(steps: list[Step], role: str) -> str | None:

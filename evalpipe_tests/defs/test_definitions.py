@@ -14,8 +14,8 @@ def test_the_code_location_loads():
     dg.Definitions.validate_loadable(defs)
 
 
-def test_the_graph_has_the_four_steps_as_groups():
-    assert {GRAPH.get(key).group_name for key in ASSETS} == {"observe", "annotate", "generate", "iterate"}
+def test_the_graph_has_the_four_steps_and_upkeep_as_groups():
+    assert {GRAPH.get(key).group_name for key in ASSETS} == {"observe", "annotate", "generate", "iterate", "upkeep"}
 
 
 @pytest.mark.parametrize("key", ASSETS, ids=lambda key: key.to_user_string())
@@ -33,7 +33,10 @@ def test_the_order_of_evalpipe_run_is_an_order_of_the_graph():
         for parent in GRAPH.get(key).parent_keys:
             if key.to_user_string() in order:
                 assert order[parent.to_user_string()] < order[key.to_user_string()]
-    assert {key.to_user_string() for key in ASSETS} - set(order) == {"gate_runs"}  # asked for, never stale
+    assert {key.to_user_string() for key in ASSETS} - set(order) == {
+        "gate_runs",
+        "lake_upkeep",
+    }  # asked for, never stale
 
 
 def test_sensors_and_schedules_run_without_being_switched_on():

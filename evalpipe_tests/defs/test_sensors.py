@@ -34,7 +34,7 @@ def land(home: Home, tmp_path: Path, *lines: str) -> None:
 
 
 def test_nothing_new_is_a_skip_with_its_reason(walked):
-    assert tick(landing_sensor, walked[0]) == "every landed segment is in spans"
+    assert tick(landing_sensor, walked[0]) == "every landed segment is in spans and traces"
     assert "enough labels" in str(tick(annotation_sensor, walked[0]))
     assert "was judged" in str(tick(judging_sensor, walked[0]))
 
@@ -42,8 +42,7 @@ def test_nothing_new_is_a_skip_with_its_reason(walked):
 def test_new_segments_ask_for_the_days_they_touch_and_the_days_beside_them(home_copy: Home, tmp_path: Path):
     noon = int(datetime(2026, 3, 4, 12, tzinfo=UTC).timestamp()) * 10**9
     land(home_copy, tmp_path, otlp_line(startTimeUnixNano=str(noon), endTimeUnixNano=str(noon + 1)))
-    landing, observe = tick(landing_sensor, home_copy)
-    assert landing.job_name == "landing_job"
+    (observe,) = tick(landing_sensor, home_copy)
     assert observe.job_name == "observe_job"
     assert observe.tags["dagster/asset_partition_range_start"] == "2026-03-03"
     assert observe.tags["dagster/asset_partition_range_end"] == "2026-03-05"
@@ -89,6 +88,6 @@ def test_an_unreadable_ledger_is_an_error_not_an_empty_landing(home_copy: Home, 
     def broken(_: object) -> pl.DataFrame:
         raise OSError("disk gone")
 
-    monkeypatch.setattr("evalpipe.otlp.landing.Landing.ledger", broken)
+    monkeypatch.setattr("evalpipe.otlp.landing.Landing.days", broken)
     with pytest.raises(OSError, match="disk gone"):
         tick(landing_sensor, home_copy)

@@ -1,3 +1,4 @@
+import dataclasses
 import multiprocessing
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -5,10 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from evalpipe.errors import InputError
+from evalpipe.errors import InputError, StateError
 from evalpipe.lake.maintenance import maintain
 from evalpipe.lake.store import Lake
-from evalpipe.tables import ISSUES, VERDICTS
+from evalpipe.tables import ISSUES, VERDICTS, Table
 
 MONDAY, TUESDAY = date(2026, 1, 5), date(2026, 1, 6)
 
@@ -83,6 +84,66 @@ def test_an_upsert_replaces_by_key(lake: Lake):
     assert lake.read(ISSUES)["name"].to_list() == ["second"]
 
 
+def test_rows_are_replaced_within_their_partition_and_the_others_stay(lake: Lake):
+    lake.append_new(VERDICTS, pl.concat([verdicts(["t1", "t2"]), verdicts(["t3"], TUESDAY)]))
+    by_trace = dataclasses.replace(VERDICTS, key=("trace_id", "evaluator_id", "version"))
+    changed = verdicts(["t2", "t4"], outcome="fail")
+    lake.replace_rows(by_trace, changed, keys=["t2", "t4", "t9"], partitions=[MONDAY], made_from=5)
+    assert lake.read(VERDICTS).sort("trace_id").select("trace_id", "outcome").rows() == [
+        ("t1", "pass"),
+        ("t2", "fail"),
+        ("t3", "pass"),
+        ("t4", "fail"),
+    ]
+    assert lake.made_from(VERDICTS) == {"all": 5}
+
+
+def test_a_key_with_no_row_left_is_removed(lake: Lake):
+    by_trace = dataclasses.replace(VERDICTS, key=("trace_id", "evaluator_id", "version"))
+    lake.append_new(VERDICTS, verdicts(["t1", "t2"]))
+    lake.replace_rows(by_trace, VERDICTS.empty(), keys=["t1"], partitions=[MONDAY])
+    assert lake.read(VERDICTS)["trace_id"].to_list() == ["t2"]
+
+
+def test_a_key_that_looks_like_a_condition_is_only_a_key(lake: Lake):
+    by_trace = dataclasses.replace(VERDICTS, key=("trace_id", "evaluator_id", "version"))
+    hostile = "t' OR 'a'='a"
+    lake.append_new(VERDICTS, verdicts([hostile, "t1"]))
+    lake.replace_rows(by_trace, verdicts([hostile], outcome="fail"), keys=[hostile], partitions=[MONDAY])
+    assert dict(lake.read(VERDICTS).select("trace_id", "outcome").rows()) == {hostile: "fail", "t1": "pass"}
+
+
+def without(table: Table, *names: str) -> Table:
+    return dataclasses.replace(table, columns=tuple(c for c in table.columns if c.name not in names))
+
+
+def test_a_table_of_an_older_version_opens_and_gains_the_new_column(lake: Lake):
+    older = without(VERDICTS, "explanation")
+    lake.append_new(older, verdicts(["t1"]))
+    assert lake.read(VERDICTS)["explanation"].to_list() == [None]
+    lake.append_new(VERDICTS, verdicts(["t2"]).with_columns(explanation=pl.lit("why")))
+    assert dict(lake.read(VERDICTS).select("trace_id", "explanation").rows()) == {"t1": None, "t2": "why"}
+
+
+def test_a_table_of_a_newer_version_is_refused_with_what_to_do(lake: Lake):
+    lake.append_new(VERDICTS, verdicts(["t1"]))
+    older = without(VERDICTS, "explanation")
+    for use in (lake.read, lake.version, lambda table: lake.append_new(table, verdicts(["t2"]))):
+        with pytest.raises(
+            StateError, match=r"columns explanation, which this version does not know\. Upgrade, or move"
+        ):
+            use(older)
+
+
+def test_a_table_with_another_type_or_partition_is_refused_with_what_to_do(lake: Lake):
+    lake.append_new(VERDICTS, verdicts(["t1"]))
+    columns = [dataclasses.replace(c, dtype=pl.String) if c.name == "version" else c for c in VERDICTS.columns]
+    with pytest.raises(StateError, match="gave version another type"):
+        lake.read(dataclasses.replace(VERDICTS, columns=tuple(columns)))
+    with pytest.raises(StateError, match="partitioned it otherwise"):
+        lake.read(dataclasses.replace(VERDICTS, partition=None))
+
+
 def test_a_partition_remembers_what_it_was_made_from_through_compaction(lake: Lake):
     for day, inputs in ((MONDAY, 11), (TUESDAY, 22), (MONDAY, 10)):  # a smaller number may follow a larger one
         lake.replace(VERDICTS, verdicts(["t1"], day), partition=day, made_from=inputs)
@@ -134,3 +195,22 @@ def test_concurrent_writers_lose_no_row_and_write_none_twice(tmp_path: Path):
         pool.map(_append_same_and_own, [(lake.uri, writer) for writer in range(3)])
     ids = lake.read(VERDICTS)["trace_id"]
     assert ids.n_unique() == ids.len() == 1 + 4 + 3 * 4  # the first, those all write, and each writer's own
+
+
+def _maintain_again_and_again(uri: str) -> None:
+    for _ in range(6):
+        maintain(Lake(uri), retention_hours=24)
+
+
+def test_compaction_beside_running_writers_loses_no_row_and_stops_none(tmp_path: Path):
+    lake = Lake(tmp_path / "lake")
+    lake.append_new(VERDICTS, verdicts(["first"]))
+    context = multiprocessing.get_context("spawn")
+    upkeep = context.Process(target=_maintain_again_and_again, args=(lake.uri,))
+    upkeep.start()
+    with context.Pool(2) as pool:
+        pool.map(_append_same_and_own, [(lake.uri, writer) for writer in range(2)])
+    upkeep.join()
+    assert upkeep.exitcode == 0
+    ids = lake.read(VERDICTS)["trace_id"]
+    assert ids.n_unique() == ids.len() == 1 + 4 + 2 * 4

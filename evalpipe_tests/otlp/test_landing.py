@@ -1,50 +1,19 @@
-import os
-import zlib
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 
 import polars as pl
 import pytest
-import zstandard
 
-from evalpipe.errors import InputError, StateError
-from evalpipe.otlp import landing as landing_module
-from evalpipe.otlp import segment
+from evalpipe.errors import InputError
 from evalpipe.otlp.landing import Landing
-from evalpipe.otlp.payload import Payload, Refused
+from evalpipe.otlp.payload import Payload
 from evalpipe.settings import ObserveSettings
+from evalpipe_tests.otlp.landings import DAY, NOW, SETTINGS, bytes_of, land, on, payloads_of, place_of
 from evalpipe_tests.otlp.made import DAY_NS, START_NS, bare_span, json_bytes, json_payload, protobuf_payload, request_of
-
-NOW = datetime(2026, 3, 1, tzinfo=UTC)
-DAY = date(2026, 2, 16)  # of START_NS
-SETTINGS = ObserveSettings()
-
-
-def on(day: int, *numbers: int):
-    """A request with spans that start `day` days after DAY."""
-    start = START_NS + day * DAY_NS
-    return request_of(
-        *(bare_span(n, start_time_unix_nano=start + n, end_time_unix_nano=start + n + 5) for n in numbers)
-    )
-
-
-def payloads_of(landing: Landing) -> list[bytes]:
-    """Every landed body."""
-    return sorted(
-        item.body
-        for segment_id in landing.ledger()["segment_id"]
-        for item in landing.payloads(segment_id)
-        if isinstance(item, Payload)
-    )
 
 
 @pytest.fixture
 def landing(tmp_path) -> Landing:
     return Landing(tmp_path / "landing", SETTINGS)
-
-
-def land(landing: Landing, *requests, source: str = "client"):
-    return landing.land([protobuf_payload(request) for request in requests], source=source, now=NOW)
 
 
 def test_payloads_come_back_as_they_were_received(landing):
@@ -63,7 +32,7 @@ def test_the_ledger_says_what_a_segment_holds(landing):
     land(landing, on(0, 1, 2), on(0, 3), source="collector")
 
     (row,) = landing.ledger().to_dicts()
-    path = landing.folder_of(DAY) / f"{row['segment_id']}.otlp.zst"
+    path = place_of(landing, row["segment_id"])
     assert row == {
         "segment_id": row["segment_id"],
         "source": "collector",
@@ -72,6 +41,8 @@ def test_the_ledger_says_what_a_segment_holds(landing):
         "n_bytes": path.stat().st_size,
         "days": [DAY],
         "landed_at": NOW,
+        "day": DAY,
+        "is_expired": False,
     }
 
 
@@ -135,7 +106,7 @@ def test_a_payload_lands_once_however_its_deliveries_are_grouped(landing):
     overlapping = land(landing, b, c, c)
 
     assert (overlapping.n_payloads, overlapping.n_known) == (1, 2)
-    assert payloads_of(landing) == sorted(r.SerializeToString() for r in (a, b, c))
+    assert payloads_of(landing) == bytes_of(a, b, c)
 
 
 def test_a_grown_file_lands_only_what_is_new(landing, tmp_path):
@@ -149,6 +120,26 @@ def test_a_grown_file_lands_only_what_is_new(landing, tmp_path):
 
     assert (first.n_payloads, first.rejections.height) == (3, 1)
     assert (second.n_payloads, second.n_known, second.rejections.height) == (2, 3, 0)
+
+
+def test_a_file_that_is_rotated_while_it_is_read_lands_once_with_its_tail(landing, tmp_path):
+    active, rotated = tmp_path / "active.jsonl", tmp_path / "active-1.jsonl"
+    lines = [json_bytes(on(0, n)) + b"\n" for n in range(1, 7)]
+    active.write_bytes(b"".join(lines[:3]))
+
+    def rotate(n_read: int) -> None:
+        if n_read == 2:  # the collector renames what it has written and goes on in a new file
+            active.rename(rotated)
+            with rotated.open("ab") as file:
+                file.write(lines[3])
+            active.write_bytes(lines[4])
+
+    landing.ingest([active], now=NOW, progress=rotate)
+    with active.open("ab") as file:
+        file.write(lines[5])
+    landing.ingest([active, rotated], now=NOW)
+
+    assert payloads_of(landing) == sorted(line.strip() for line in lines)
 
 
 def test_two_processes_may_share_a_landing(tmp_path):
@@ -215,176 +206,6 @@ def test_a_file_that_is_no_otlp_is_refused_and_the_others_go_on(landing, tmp_pat
 def test_trace_ids_are_known_before_spans_are_decoded(landing):
     landed = landing.land([protobuf_payload(on(0, 1, 2)), json_payload(on(0, 171))], source="client", now=NOW)
     assert landing.pending_trace_ids(landed.segment_ids) == {"0" * 31 + "1", "0" * 31 + "2", "0" * 30 + "ab"}
-
-
-def test_an_unknown_or_missing_segment_is_a_state_error(landing):
-    (segment_id,) = land(landing, on(0, 1)).segment_ids
-    with pytest.raises(StateError, match="seg_none is not in"):
-        list(landing.payloads("seg_none"))
-    segment.path_of(landing.folder_of(DAY), segment_id).unlink()
-    with pytest.raises(StateError, match="is missing"):
-        list(landing.payloads(segment_id))
-
-
-# Crashes: whatever step dies, a later open and the same ingestion give what one undisturbed ingestion gives.
-
-
-class PowerCutError(BaseException):
-    """Not an Exception: nothing in the code may catch it."""
-
-
-def crash(monkeypatch, name: str, at_call: int = 1) -> None:
-    """Die instead of the n-th call of a step."""
-    n_calls = 0
-    owner, attribute = {
-        "fsync": (os, "fsync"),
-        "rename": (Path, "replace"),
-        "sync folder": (segment, "sync_folder"),
-        "ledger": (landing_module, "_append_durably"),
-    }[name]
-    real = getattr(owner, attribute)
-
-    def dying(*arguments):
-        nonlocal n_calls
-        n_calls += 1
-        if n_calls == at_call:
-            raise PowerCutError
-        return real(*arguments)
-
-    monkeypatch.setattr(owner, attribute, dying)
-
-
-@pytest.mark.parametrize("at_call", [1, 2, 3])
-@pytest.mark.parametrize("step", ["fsync", "rename", "sync folder", "ledger"])
-def test_a_crash_between_any_two_steps_loses_and_doubles_nothing(tmp_path, monkeypatch, step, at_call):
-    requests = [on(0, 1), on(1, 2), on(2, 3)]
-    landing = Landing(tmp_path, SETTINGS)
-    with monkeypatch.context() as patch:
-        crash(patch, step, at_call)
-        with pytest.raises(PowerCutError):
-            land(landing, *requests)
-    durable_before = payloads_of(landing)
-
-    reopened = Landing(tmp_path, SETTINGS)
-
-    assert set(durable_before) <= set(payloads_of(reopened))
-    land(reopened, *requests)
-    assert payloads_of(reopened) == sorted(r.SerializeToString() for r in requests)
-    assert reopened.ledger()["segment_id"].is_unique().all()
-    assert not list(tmp_path.rglob(".tmp-*"))
-
-
-def test_a_ledger_cut_anywhere_in_its_last_line_is_repaired(tmp_path):
-    landing = Landing(tmp_path, SETTINGS)
-    land(landing, on(0, 1))
-    land(landing, on(0, 2), source="päyer")
-    whole = landing.ledger()
-    ledger = tmp_path / "ledger.jsonl"
-    data = ledger.read_bytes()
-    last_line = data.rstrip(b"\n").rfind(b"\n") + 1
-    for n_kept in range(last_line, len(data)):
-        ledger.write_bytes(data[:n_kept])
-        repaired = Landing(tmp_path, SETTINGS)
-        assert ledger.read_bytes() == data
-        assert repaired.ledger().equals(whole)
-
-
-def test_half_a_line_does_not_spoil_the_line_after_it(landing):
-    land(landing, on(0, 1))
-    with (landing.root / "ledger.jsonl").open("ab") as file:
-        file.write(b'{"segment_id": "seg_half')  # the disk was full for a moment
-
-    land(landing, on(0, 2))
-
-    assert landing.ledger().height == 2
-
-
-def test_a_lost_ledger_is_rebuilt_from_the_segments(landing, tmp_path):
-    land(landing, on(0, 1), on(1, 2), on(2, 3))
-    before = landing.ledger()
-    (landing.root / "ledger.jsonl").unlink()
-    assert Landing(landing.root, SETTINGS).ledger().equals(before)
-
-
-def test_an_unreadable_ledger_line_is_written_again_from_its_segment(landing):
-    land(landing, on(0, 1), on(1, 2))
-    before = landing.ledger()
-    ledger = landing.root / "ledger.jsonl"
-    first, second = ledger.read_bytes().splitlines()
-    ledger.write_bytes(b"\x00" * len(first) + b"\n" + second + b"\n")
-    assert Landing(landing.root, SETTINGS).ledger().sort("days").equals(before)
-
-
-# Damage within a segment.
-
-
-def rewritten(path: Path, change) -> None:
-    """A segment with its uncompressed frames changed."""
-    frames = zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes())
-    path.write_bytes(zstandard.ZstdCompressor().compress(change(frames)))
-
-
-def only_segment(landing: Landing) -> tuple[str, Path]:
-    (segment_id,) = landing.ledger()["segment_id"]
-    return segment_id, segment.path_of(landing.folder_of(DAY), segment_id)
-
-
-def test_a_frame_with_a_wrong_checksum_is_refused_and_the_rest_goes_on(landing):
-    a, b = on(0, 1).SerializeToString(), on(0, 2).SerializeToString()
-    land(landing, on(0, 1), on(0, 2))
-    segment_id, path = only_segment(landing)
-    spoilt = a[:-1] + bytes([a[-1] ^ 1])
-    rewritten(path, lambda frames: frames.replace(a, spoilt))
-
-    refused, sound = landing.payloads(segment_id)
-
-    assert isinstance(refused, Refused)
-    assert (refused.location, refused.content) == ("payload 1", spoilt)
-    assert "checksum" in refused.reason
-    assert sound == Payload(b, "protobuf", "payload 2")
-
-
-def test_a_cut_off_segment_keeps_what_is_whole(landing):
-    land(landing, on(0, 1), on(0, 2))
-    segment_id, path = only_segment(landing)
-    rewritten(path, lambda frames: frames[:-3])
-
-    sound, refused = landing.payloads(segment_id)
-
-    assert isinstance(sound, Payload)
-    assert isinstance(refused, Refused)
-    assert "cut off" in refused.reason
-
-
-def test_a_claimed_frame_length_is_not_believed(landing):
-    body = on(0, 1).SerializeToString()
-    land(landing, on(0, 1))
-    segment_id, path = only_segment(landing)
-    header = segment._HEADER.pack(len(body), zlib.crc32(body), 1)
-    rewritten(path, lambda frames: frames.replace(header, b"\xff\xff\xff\xff" + header[4:]))
-
-    (refused,) = landing.payloads(segment_id)
-
-    assert isinstance(refused, Refused)
-
-
-def test_a_segment_with_damaged_zstd_is_refused_not_raised(landing):
-    land(landing, *(on(0, n) for n in range(1, 30)))
-    segment_id, path = only_segment(landing)
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2] + b"\x00" * 40 + data[len(data) // 2 + 40 :])
-
-    items = list(landing.payloads(segment_id))
-
-    assert isinstance(items[-1], Refused)
-
-
-def test_equal_payloads_give_a_segment_of_equal_name(tmp_path):
-    ids = set()
-    for name, moment in (("a", NOW), ("b", NOW + timedelta(hours=1))):
-        landing = Landing(tmp_path / name, SETTINGS)
-        ids.add(landing.land([protobuf_payload(on(0, 1))], source=name, now=moment).segment_ids[0])
-    assert len(ids) == 1
 
 
 def test_an_empty_landing_has_an_empty_ledger(landing):

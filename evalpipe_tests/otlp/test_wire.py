@@ -191,12 +191,46 @@ def test_protobufs_own_json_with_base64_ids_is_refused_not_misread():
     assert isinstance(refused, Refused)
 
 
-def test_landing_learns_the_number_of_spans_and_their_days():
-    request = request_of(bare_span(1), bare_span(2, start_time_unix_nano=START_NS - 1), bare_span(3, trace_id=b""))
-    expected = Contents(3, frozenset({date(2026, 2, 16), date(2026, 2, 15)}))
-    assert inspect(protobuf_payload(request)) == expected
-    assert inspect(json_payload(request)) == expected
-    assert trace_ids([protobuf_payload(request)]) == {"0" * 31 + "1", "0" * 31 + "2"}
+@pytest.mark.parametrize("payload_of", [protobuf_payload, json_payload])
+def test_landing_learns_the_number_of_spans_their_days_and_what_decoding_will_refuse(payload_of):
+    spans = (
+        bare_span(1, trace_id=bytes(16)),
+        bare_span(2, start_time_unix_nano=START_NS - 1),
+        bare_span(3, trace_id=b""),
+        bare_span(4, end_time_unix_nano=0),
+        bare_span(5, start_time_unix_nano=2**63),
+    )
+    payload = payload_of(request_of(*spans))
+
+    contents = inspect(payload)
+
+    # Spans 1, 3 and 5; the first two days are those of spans 2 and of all others, 5 has none.
+    days = frozenset({date(2026, 2, 16), date(2026, 2, 15)})
+    assert contents == Contents(5, days, 3, "its trace id is all zeros")
+    refusals = decode([payload]).refused
+    assert (len(refusals), refusals[0].reason) == (contents.n_unusable, contents.first_problem)
+    assert trace_ids([payload_of(request_of(bare_span(2), bare_span(3, trace_id=b"")))]) == {"0" * 31 + "2"}
+
+
+def test_a_sound_payload_has_no_problem_and_an_empty_one_is_sound():
+    assert inspect(protobuf_payload(worked().request())) == Contents(2, frozenset({date(2026, 2, 16)}), 0, None)
+    for empty in (Payload(b"", "protobuf", "payload 1"), Payload(b"{}", "json", "payload 1")):
+        assert inspect(empty) == Contents(0, frozenset(), 0, None)
+
+
+def test_a_json_span_whose_time_is_no_number_is_counted_with_its_problem():
+    document = json_document(request_of(bare_span(1), bare_span(2)))
+    document["resourceSpans"][0]["scopeSpans"][0]["spans"][1]["startTimeUnixNano"] = "soon"
+    contents = inspect(Payload(json.dumps(document).encode(), "json", "line 1"))
+    assert isinstance(contents, Contents)
+    assert (contents.n_spans, contents.n_unusable) == (2, 1)
+    assert contents.first_problem == "startTimeUnixNano is 'soon', not a whole number"
+
+
+def test_a_row_says_which_of_the_given_payloads_it_is_of():
+    damaged = Refused("payload 2", "its checksum does not match", b"x")
+    one, two = protobuf_payload(request_of(bare_span(1), bare_span(2))), json_payload(request_of(bare_span(3)))
+    assert decode([one, damaged, two, one]).spans["payload"].to_list() == [0, 0, 2, 3, 3]
 
 
 def test_no_payloads_give_an_empty_frame_of_the_same_columns():
@@ -255,8 +289,11 @@ def test_a_damaged_request_is_decoded_or_refused(data):
     inspect(payload)
 
 
-def test_nesting_as_deep_as_json_allows_is_refused_not_a_crash():
-    deep = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"attributes":' + b"[" * 900 + b"]" * 900 + b"}]}]}]}"
+@pytest.mark.parametrize("depth", [900, 10_000])
+def test_nesting_is_refused_and_no_crash(depth):
+    attributes = b"[" * depth + b"]" * depth
+    deep = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"attributes":' + attributes + b"}]}]}]}"
     decoded = decode([Payload(deep, "json", "line 1")])
     assert decoded.spans.height == 0
     assert len(decoded.refused) == 1
+    assert isinstance(inspect(Payload(deep, "json", "line 1")), Refused)

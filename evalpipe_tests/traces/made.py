@@ -8,26 +8,37 @@ import polars as pl
 
 from evalpipe.otlp.payload import Payload
 from evalpipe.otlp.wire import decode
+from evalpipe.redaction.redactor import Redactor
 from evalpipe.settings import ObserveSettings
 from evalpipe.tables import SPANS
 from evalpipe.traces.conventions import PROMOTION
-from evalpipe.traces.spans import SpanFrames, span_frame
+from evalpipe.traces.outline import outline_frame
+from evalpipe.traces.prices import load_prices
+from evalpipe.traces.rollup import trace_frame
+from evalpipe.traces.spans import Reading, SpanFrames, span_frame
 from evalpipe_tests.otlp.made import DAY_NS, START_NS, Application, protobuf_payload
 
 DAY = date(2026, 2, 16)  # of START_NS
 LANDED = datetime(2026, 3, 1, tzinfo=UTC)
 NOW = LANDED + timedelta(hours=1)
+READING = Reading(ObserveSettings(), load_prices(), Redactor())
 
 
 def frames_of(*payloads: Payload, settings: ObserveSettings = ObserveSettings()) -> SpanFrames:  # noqa: B008
     """What one segment with these payloads becomes."""
-    raw = decode(payloads, PROMOTION).spans
-    return span_frame(raw, segment_id="seg_1", ingested_at=LANDED, settings=settings, now=NOW)
+    placed = (payload._replace(location=f"seg_1 {payload.location}") for payload in payloads)
+    return span_frame(decode(placed, PROMOTION).spans, {"seg_1": LANDED}, settings=settings, now=NOW)
 
 
 def spans_of(app: Application) -> pl.DataFrame:
     """SPANS rows of everything an application has sent."""
     return frames_of(protobuf_payload(app.request())).spans
+
+
+def traces_on(spans: pl.DataFrame, day: date | None = None, now: datetime = NOW) -> pl.DataFrame:
+    """TRACES rows of these spans, or of those traces that start on `day`."""
+    outlines = outline_frame(spans.lazy(), now=now, quiet_s=ObserveSettings().quiet_s)
+    return trace_frame(spans, outlines if day is None else outlines.filter(pl.col("day") == day))
 
 
 def only_span(attributes: Mapping[str, Any], **options: Any) -> dict[str, Any]:

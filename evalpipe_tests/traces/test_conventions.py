@@ -5,9 +5,10 @@ import json
 import pytest
 
 from evalpipe.tables import SPANS
-from evalpipe.traces.conventions import DIALECTS, FIELDS, OPERATIONS
-from evalpipe_tests.otlp.made import Application
-from evalpipe_tests.traces.made import only_span, said, spans_of
+from evalpipe.traces.dialects import DIALECTS
+from evalpipe.traces.fields import FIELDS, OPERATIONS, figure_in
+from evalpipe_tests.otlp.made import Application, bare_span, protobuf_payload, request_of
+from evalpipe_tests.traces.made import frames_of, only_span, said, spans_of
 
 MODEL_COLUMNS = (
     *("dialect", "operation", "provider", "model", "session_id", "user_id", "input", "output", "instructions"),
@@ -347,7 +348,139 @@ def test_retrieved_documents_are_the_output_of_a_retriever():
     assert json.loads(row["output"]) == [{"content": "Grass is green.", "score": 0.5}]
 
 
+def test_an_empty_text_yields_to_the_next_key_and_is_better_than_none():
+    tool = {"openinference.span.kind": "TOOL", "tool.output": ""}
+    assert only_span(tool)["tool_output"] == ""
+    row = only_span({**tool, "output.value": "sent"})
+    assert row["tool_output"] == "sent"
+    assert json.loads(row["attributes"])["tool.output"] == ""
+
+
+def test_a_member_of_an_attribute_is_read_and_the_attribute_kept():
+    usage = '{"input_tokens":8,"output_tokens":2}'
+    row = only_span({"mlflow.spanType": '"LLM"', "mlflow.chat.tokenUsage": usage, "mlflow.llm.cost": "no object"})
+    assert (row["n_input_tokens"], row["n_output_tokens"], row["cost_usd"]) == (8, 2, None)
+    kept = json.loads(row["attributes"])
+    assert (kept["mlflow.chat.tokenUsage"], kept["mlflow.llm.cost"]) == (usage, "no object")
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ('"hi \\u00e9\\n"', "hi \u00e9\n"),
+        ('{"a": 2.50, "b": "x"}', '{"a": 2.50, "b": "x"}'),
+        ("[1]", "[1]"),
+        ("7", "7"),
+        ('"cut off', '"cut off'),
+        ("null", None),
+    ],
+)
+def test_a_text_that_is_json_in_its_dialect_loses_its_quotes_and_nothing_else_changes(sent, read):
+    row = only_span({"mlflow.spanType": '"CHAIN"', "mlflow.spanOutputs": sent})
+    assert row["output"] == read
+    if read is None:
+        assert json.loads(row["attributes"])["mlflow.spanOutputs"] == sent
+
+
+def test_a_quoted_text_is_what_was_said_in_every_other_dialect():
+    assert only_span({"output.value": '"quoted"'})["output"] == '"quoted"'
+
+
+CACHED = "llm.token_count.prompt_details.cache_read"
+WRITTEN = "llm.token_count.prompt_details.cache_write"
+
+
+@pytest.mark.parametrize(
+    ("figures", "n_input"),
+    [
+        ({"llm.token_count.prompt": 100, CACHED: 60}, 100),  # inside, as nearly all count
+        ({"llm.token_count.prompt": 40, CACHED: 60, WRITTEN: 5}, 105),  # 60 of 40 cannot be inside: 40 + 60 + 5
+        ({"llm.token_count.prompt": 100, CACHED: 60, "llm.token_count.total": 109}, 100),  # 100 + 9
+        ({"llm.token_count.prompt": 100, CACHED: 60, "llm.token_count.total": 169}, 160),  # 100 + 9 + 60
+        ({"llm.token_count.prompt": 100, CACHED: 60, "llm.token_count.total": 7}, 100),  # no sum of anything
+        ({"llm.token_count.prompt": 100, CACHED: 0, "llm.token_count.total": 109}, 100),
+        ({CACHED: 60}, None),
+    ],
+)
+def test_input_tokens_hold_the_cached_ones_once(figures, n_input):
+    row = only_span({"openinference.span.kind": "LLM", "llm.token_count.completion": 9, **figures})
+    assert (row["n_input_tokens"], row["n_cached_tokens"]) == (n_input, figures[CACHED])
+
+
+def test_the_figure_that_was_sent_stays_an_attribute_where_the_cached_tokens_were_added():
+    row = only_span({"openinference.span.kind": "LLM", "llm.token_count.prompt": 40, CACHED: 60})
+    assert json.loads(row["attributes"])["llm.token_count.prompt"] == 40
+
+
+def test_the_usage_of_all_calls_together_is_no_usage():
+    row = only_span({"gen_ai.operation.name": "chat", "gen_ai.aggregated_usage.input_tokens": 9})
+    assert row["n_input_tokens"] is None
+
+
+def test_a_pending_span_repeats_the_one_that_follows_and_is_left_out():
+    app = Application()
+    with app.span("chat", {"logfire.span_type": "span"}), app.span("chat", {"logfire.span_type": "pending_span"}):
+        pass
+    (row,) = spans_of(app).to_dicts()
+    assert json.loads(row["attributes"]) == {"logfire.span_type": "span"}
+
+
+def test_a_dialect_may_say_in_an_attribute_that_a_span_failed():
+    row = only_span({"langfuse.observation.type": "tool", "langfuse.observation.level": "ERROR"})
+    assert (row["status"], row["is_tool_success"]) == ("error", False)
+
+
+def test_a_tool_is_called_as_its_span_only_where_the_dialect_says_so():
+    assert only_span({"langfuse.observation.type": "tool"})["tool_name"] == "the span"
+    assert only_span({"gen_ai.operation.name": "execute_tool"})["tool_name"] is None
+
+
+def test_the_instrumentation_scope_betrays_a_dialect():
+    def dialect(scope):
+        request = request_of(bare_span())
+        request.resource_spans[0].scope_spans[0].scope.name = scope
+        return frames_of(protobuf_payload(request)).spans["dialect"].item()
+
+    assert dialect("openinference.instrumentation.langchain") == "openinference"
+    assert dialect("langfuse-sdk") == "langfuse"
+    assert dialect("langfuse-sdk-of-mine") == dialect("my.langfuse-sdk") == "none"
+
+
+def test_what_the_resource_says_of_a_release_stands_before_what_a_span_says():
+    row = only_span({"langfuse.release": "9", "langfuse.environment": "test"})
+    assert (row["service_version"], row["environment"]) == ("1.2.3", "test")
+    assert json.loads(row["attributes"]) == {"langfuse.release": "9"}
+
+
+def test_unsaid_values_keep_their_types_and_their_neighbours():
+    attributes = {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.usage.input_tokens": 7,
+        "llm.cost.total": 0.5,
+        "tool.success": True,
+        "tool.name": 'a "quoted"\n name',
+        "llm.finish_reason": "\u4f60",
+    }
+    row = only_span(attributes)
+    assert json.loads(row["attributes"]) | {"llm.finish_reason": row["finish_reason"]} == attributes
+
+
+def test_figures_of_agents_are_found_among_their_attributes():
+    usage = '{"prompt_tokens":3,"prompt_tokens_details":{"cached_tokens":2}}'
+    attributes = {"langfuse.observation.usage_details": usage, "mlflow.llm.cost": "cut off {"}
+    assert figure_in(attributes, "n_input_tokens") == 3
+    assert figure_in(attributes, "n_cached_tokens") == 2
+    assert figure_in(attributes, "cost_usd") is None
+
+
 def test_the_tables_of_dialects_name_real_columns():
-    assert {field.column for field in FIELDS} <= set(SPANS.column_names)
+    columns = {field.column for field in FIELDS}
+    assert columns <= set(SPANS.column_names)
     assert {name for field in FIELDS for name in field.operations} <= set(OPERATIONS)
     assert len({dialect.name for dialect in DIALECTS}) == len(DIALECTS)
+    for dialect in DIALECTS:
+        assert dialect.fields.keys() <= columns
+        operations = {operation for words in dialect.kinds.values() for operation in words.values()}
+        assert operations | {operation for _, operation in dialect.infers} <= set(OPERATIONS)
+        words = [*dialect.kinds.values(), *dialect.fails.values(), *dialect.drops.values()]
+        assert all(word == word.lower() for said in words for word in said)

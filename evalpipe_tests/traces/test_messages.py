@@ -143,10 +143,48 @@ def test_a_result_that_is_data_stays_data():
     assert json.loads(step.content) == response
 
 
-@pytest.mark.parametrize("text", ["hello", "[1, 2]", '{"a": 1}', '"quoted"', "[", '[{"role": "user"}]', "{}"])
+@pytest.mark.parametrize("text", ["hello", "[1, 2]", '{"a": 1}', '"quoted"', "[", "{}"])
 def test_what_is_no_message_list_is_one_message_as_it_stands(text):
     assert message_list(text) is None
     assert steps_of(text, "user") == [Step("user", text)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"question": "where is it?"}',
+        '{"args": ["where is it?"], "kwargs": {}}',
+        '{"args": [], "kwargs": {"query": "where is it?"}}',
+        '{"input": "where is it?"}',
+    ],
+)
+def test_the_only_words_that_a_decorator_recorded_are_what_was_said(text):
+    assert steps_of(text, "user") == [Step("user", "where is it?")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"order_id": "1042"}',
+        '{"question": "where is it?", "language": "en"}',
+        '{"args": ["where is it?"], "kwargs": {"query": "en"}}',
+        '{"args": ["where", "is it?"], "kwargs": {}}',
+        '{"args": 1, "kwargs": [2]}',
+        '{"question": 7}',
+        '{"question": {}}',
+    ],
+)
+def test_more_than_words_stays_whole(text):
+    assert steps_of(text, "user") == [Step("user", text)]
+
+
+def test_a_call_with_nothing_has_no_steps():
+    assert steps_of('{"args": [], "kwargs": {}}', "user") == []
+
+
+def test_messages_without_a_content_are_none():
+    assert steps_of('[{"role": "assistant", "finish_reason": "stop"}]', "assistant") == []
+    assert steps_of('[{"role": "user"}, {"role": "user", "content": "hi"}]', "user") == [Step("user", "hi")]
 
 
 def test_nothing_has_no_steps():

@@ -8,15 +8,15 @@ from polars.testing import assert_frame_equal
 
 from evalpipe.otlp.payload import Payload
 from evalpipe.tables import SESSIONS, SPANS, TRACES
-from evalpipe.traces.rollup import session_frame, trace_frame
+from evalpipe.traces.rollup import session_frame
 from evalpipe_tests.otlp.made import DAY_NS, START_NS, Application, json_payload, protobuf_payload, request_of
-from evalpipe_tests.traces.made import DAY, frames_of, spans_of, written
+from evalpipe_tests.traces.made import DAY, frames_of, spans_of, traces_on, written
 
 AGENT = {"operation": "agent", "span_id": "root", "name": "invoke_agent", "input": "hi", "output": "hello"}
 
 
 def only_trace(*rows) -> dict:
-    (row,) = trace_frame(written(*rows), DAY).to_dicts()
+    (row,) = traces_on(written(*rows), DAY).to_dicts()
     return row
 
 
@@ -51,7 +51,7 @@ def support_application() -> Application:
 
 
 def test_a_trace_as_a_reader_sees_it():
-    (row,) = trace_frame(spans_of(support_application()), DAY).to_dicts()
+    (row,) = traces_on(spans_of(support_application()), DAY).to_dicts()
     transcript = row.pop("transcript")
     del row["trace_id"]
     assert row == {
@@ -74,10 +74,12 @@ def test_a_trace_as_a_reader_sees_it():
         "n_input_tokens": 30,  # 15 + 15; the agent's 30 are the same tokens
         "n_output_tokens": 4,
         "cost_usd": None,
+        "is_cost_estimated": None,
         "duration_ns": 9_000,
         "start_unix_ns": START_NS,
         "end_unix_ns": START_NS + 9_000,
         "status": "unset",
+        "is_open": False,
         "is_complete": True,
         "defects": [],
     }
@@ -92,7 +94,7 @@ def test_a_trace_as_a_reader_sees_it():
 @pytest.mark.parametrize("seed", range(5))
 def test_how_spans_were_delivered_makes_no_difference(seed):
     request = support_application().request()
-    whole = trace_frame(frames_of(protobuf_payload(request)).spans, DAY)
+    whole = traces_on(frames_of(protobuf_payload(request)).spans, DAY)
     spans = [s for r in request.resource_spans for scope in r.scope_spans for s in scope.spans]
     random.Random(seed).shuffle(spans)
     resource = request.resource_spans[0].resource
@@ -105,7 +107,7 @@ def test_how_spans_were_delivered_makes_no_difference(seed):
     # Each span alone, some twice, in any order and in both encodings.
     deliveries = [payload(n, span) for n, span in enumerate([*spans, spans[0]])]
 
-    scattered = trace_frame(frames_of(*deliveries).spans.sample(fraction=1.0, shuffle=True, seed=seed), DAY)
+    scattered = traces_on(frames_of(*deliveries).spans.sample(fraction=1.0, shuffle=True, seed=seed), DAY)
 
     assert_frame_equal(scattered, whole)
 
@@ -115,8 +117,8 @@ def test_a_trace_belongs_to_the_day_of_its_first_span():
         {**AGENT, "at": DAY_NS - 5, "lasts": 100},
         {"span_id": "late", "parent_span_id": "root", "at": DAY_NS + 5},
     )
-    assert trace_frame(spans, DAY)["n_spans"].to_list() == [2]
-    assert trace_frame(spans, DAY + timedelta(days=1)).is_empty()
+    assert traces_on(spans, DAY)["n_spans"].to_list() == [2]
+    assert traces_on(spans, DAY + timedelta(days=1)).is_empty()
 
 
 def test_turns_are_counted_over_the_days_read_together():
@@ -127,7 +129,7 @@ def test_turns_are_counted_over_the_days_read_together():
         {**AGENT, "trace_id": "elsewhere", "session_id": "other", "at": 5},
         {**AGENT, "trace_id": "alone", "session_id": None},
     )
-    traces = trace_frame(spans, DAY)
+    traces = traces_on(spans, DAY)
     turns = dict(traces.select("trace_id", "turn_index").iter_rows())
     assert turns == {"first": 1, "second": 2, "elsewhere": 0, "alone": None}
 
@@ -165,7 +167,7 @@ def test_defects(case):
 
 def test_spans_of_other_traces_are_no_parents():
     spans = written(AGENT, {**AGENT, "trace_id": "u", "span_id": "x", "parent_span_id": "root"})
-    assert trace_frame(spans, DAY)["defects"].to_list() == [[], ["missing_root", "orphan_span"]]
+    assert traces_on(spans, DAY)["defects"].to_list() == [[], ["missing_root", "orphan_span"]]
 
 
 def llm(span_id: str, **fields):
@@ -239,13 +241,13 @@ def test_what_is_known_of_a_trace_may_be_on_any_of_its_spans():
 
 
 def test_no_spans_are_no_traces():
-    assert trace_frame(SPANS.empty(), DAY).schema == TRACES.schema
+    assert traces_on(SPANS.empty(), DAY).schema == TRACES.schema
     assert session_frame(TRACES.empty()).schema == SESSIONS.schema
 
 
 def session(*requests: str | None) -> dict:
     rows = [{**AGENT, "trace_id": f"t{n:03}", "at": n, "input": text} for n, text in enumerate(requests)]
-    (row,) = session_frame(trace_frame(written(*rows), DAY)).to_dicts()
+    (row,) = session_frame(traces_on(written(*rows), DAY)).to_dicts()
     return row
 
 
@@ -257,7 +259,7 @@ def test_a_session_is_its_traces_in_order():
         {**AGENT, "trace_id": "x", "session_id": None},
         {**llm("m", n_input_tokens=3), "trace_id": "a", "at": 21},
     )
-    (row,) = session_frame(trace_frame(spans, DAY)).to_dicts()
+    (row,) = session_frame(traces_on(spans, DAY)).to_dicts()
     assert row == {
         "session_id": "s",
         "service_name": "shop",
@@ -294,7 +296,18 @@ def test_resubmissions_are_requests_that_nearly_repeat_an_earlier_one(requests, 
 
 def test_frames_are_in_order_of_their_key():
     rows = [{**AGENT, "trace_id": name, "session_id": name} for name in ("c", "a", "b")]
-    traces = trace_frame(written(*rows), DAY)
+    traces = traces_on(written(*rows), DAY)
     assert traces["trace_id"].to_list() == ["a", "b", "c"]
     assert session_frame(traces.reverse())["session_id"].to_list() == ["a", "b", "c"]
     assert traces.select(pl.col("trace_id").is_unique().all()).item()
+
+
+def test_a_cost_is_estimated_when_any_of_it_is():
+    spans = written(
+        {"span_id": "a", "operation": "llm", "cost_usd": 0.5, "is_cost_estimated": False},
+        {"span_id": "b", "operation": "llm", "cost_usd": 0.25, "is_cost_estimated": True},
+        {"span_id": "c", "trace_id": "u", "operation": "llm", "cost_usd": 0.5, "is_cost_estimated": False},
+        {"span_id": "d", "trace_id": "v", "operation": "llm"},
+    )
+    found = traces_on(spans).select("trace_id", "cost_usd", "is_cost_estimated").rows()
+    assert found == [("t", 0.75, True), ("u", 0.5, False), ("v", None, None)]

@@ -20,7 +20,7 @@ from evalpipe_tests.otlp.made import (
     protobuf_payload,
     request_of,
 )
-from evalpipe_tests.traces.made import DAY, LANDED, NOW, frames_of, only_span, spans_of
+from evalpipe_tests.traces.made import DAY, LANDED, NOW, READING, frames_of, only_span, spans_of
 
 
 def test_a_span_carries_what_made_it():
@@ -113,14 +113,15 @@ def test_segments_are_read_whole_and_a_span_landed_twice_counts_once(tmp_path):
         for segment_id in landing.land([protobuf_payload(request)], source="client", now=LANDED).segment_ids
     ]
 
-    frames = read_segments(landing, ids, settings=ObserveSettings(), now=NOW)
+    frames = read_segments(landing, landing.ledger(), reading=READING, now=NOW)
 
     assert frames.spans["name"].to_list() == ["span 1", "span 3"]
     assert frames.spans["segment_id"].to_list() == ids
     assert frames.spans["ingested_at"].unique().to_list() == [LANDED]
     (refused,) = frames.rejections.to_dicts()
     assert (refused["source"], refused["location"]) == (ids[0], "payload 1, span 2")
-    assert_frame_equal(read_segments(landing, ids, settings=ObserveSettings(), now=NOW).rejections, frames.rejections)
+    again_read = read_segments(landing, landing.ledger(), reading=READING, now=NOW)
+    assert_frame_equal(again_read.rejections, frames.rejections)
 
 
 KEYS = st.sampled_from(

@@ -25,7 +25,7 @@ from evalpipe.tables import ANNOTATIONS, CANDIDATES, ISSUE_EVENTS, ISSUES, LABEL
 @dg.asset(**spec(TRACE_SIGNALS, "annotate", {"scikitlearn"}), **BY_DAY, deps=[TRACES.name])
 def trace_signals(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
-    should_be = expected(opened, "trace_signals")
+    should_be = expected(opened, "trace_signals", home.now())
 
     def make(key: str) -> dict[str, Any]:
         day = date.fromisoformat(key)
@@ -44,7 +44,7 @@ def trace_signals(context: dg.AssetExecutionContext, home: HomeResource) -> dg.M
 def candidates(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     cycle = cycle_of_partition(context.partition_key)
-    made_from = expected(opened, "candidates").get(cycle)
+    made_from = expected(opened, "candidates", home.now()).get(cycle)
     reviewers = load_reviewers(opened.reviewers, opened.settings.review)
     rows = queue_of_cycle(opened.lake, cycle, reviewers, opened.settings.review)
     opened.lake.replace(CANDIDATES, rows, partition=cycle, made_from=made_from)
@@ -68,7 +68,7 @@ def annotations(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Mat
 @dg.asset(**spec(ISSUE_EVENTS, "annotate"), deps=[ANNOTATIONS.name])
 def issue_events(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
-    made_from = expected(opened, "issue_events").get(WHOLE)
+    made_from = expected(opened, "issue_events", home.now()).get(WHOLE)
     effective = effective_annotations(opened.lake.read(ANNOTATIONS))
     known = opened.lake.read(ISSUE_EVENTS)
     seen = pl.concat([known, sightings(effective, known, labelled_traces(opened.lake, effective))])
@@ -80,7 +80,7 @@ def issue_events(home: HomeResource) -> dg.MaterializeResult:
 @dg.asset(**spec(LABELS, "annotate"), deps=[ANNOTATIONS.name, ISSUE_EVENTS.name, TRACES.name])
 def labels(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
-    made_from = expected(opened, "labels").get(WHOLE)
+    made_from = expected(opened, "labels", home.now()).get(WHOLE)
     said = opened.lake.read(ANNOTATIONS)
     rows = label_frame(
         said,
@@ -96,7 +96,7 @@ def labels(home: HomeResource) -> dg.MaterializeResult:
 @dg.asset(**spec(ISSUES, "annotate"), deps=[ISSUE_EVENTS.name, LABELS.name])
 def issues(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
-    made_from = expected(opened, "issues").get(WHOLE)
+    made_from = expected(opened, "issues", home.now()).get(WHOLE)
     rows = issue_frame(opened.lake.read(ISSUE_EVENTS), opened.lake.read(LABELS))
     opened.lake.replace(ISSUES, rows, made_from=made_from)
     active = rows.filter(pl.col("state") == "active")

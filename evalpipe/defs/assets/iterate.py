@@ -25,7 +25,7 @@ _WHEN_INPUTS_CHANGE = dg.AutomationCondition.eager().without(~dg.AutomationCondi
 @dg.asset(**spec(VERDICTS, "iterate"), **BY_DAY, deps=[TRACES.name, EVALUATORS_OF_ALL_ISSUES])
 def verdicts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
-    should_be = expected(opened, "verdicts")
+    should_be = expected(opened, "verdicts", home.now())
     suite = loaded(trusted(opened.lake, opened.settings.quality))
 
     def make(key: str) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def verdicts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Materi
 )
 def evaluator_quality(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
-    made_from = expected(opened, "evaluator_quality").get(WHOLE)
+    made_from = expected(opened, "evaluator_quality", home.now()).get(WHOLE)
     rows = quality_of_all(opened.lake, opened.settings, home.now())
     opened.lake.append_new(EVALUATOR_QUALITY, rows, made_from=made_from)
     names = opened.lake.read(ISSUES).select("issue_id", "name")
@@ -59,7 +59,7 @@ def evaluator_quality(home: HomeResource) -> dg.MaterializeResult:
 )
 def coverage(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
-    made_from = expected(opened, "coverage").get(WHOLE)
+    made_from = expected(opened, "coverage", home.now()).get(WHOLE)
     rows = coverage_now(opened.lake, opened.settings, home.now())
     opened.lake.append_new(COVERAGE, rows, made_from=made_from)
     covered = rows.filter(pl.col("is_covered"))
@@ -78,7 +78,7 @@ def coverage(home: HomeResource) -> dg.MaterializeResult:
 )
 def coverage_report(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
-    made_from = expected(opened, "coverage_report").get(WHOLE, 0)
+    made_from = expected(opened, "coverage_report", home.now()).get(WHOLE, 0)
     written = write_coverage_report(
         opened.lake, opened.coverage_report, opened.settings, made_from=made_from, now=home.now()
     )

@@ -1,6 +1,7 @@
 """Observe: raw OTLP segments -> spans -> traces and sessions, by UTC day."""
 
-from datetime import date, timedelta
+from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -9,41 +10,38 @@ import polars as pl
 from evalpipe.defs.partitions import BY_DAY, SPANS_AROUND
 from evalpipe.defs.resources import HomeResource
 from evalpipe.defs.spec import spec
-from evalpipe.defs.tell import each_partition, mean, share, told
-from evalpipe.home import Home
-from evalpipe.plan import WHOLE, expected
+from evalpipe.defs.tell import each_partition, told, told_of
+from evalpipe.plan import CODE_VERSIONS, expected, made_from
 from evalpipe.tables import RAW_OTLP, SESSIONS, SPANS, TRACES
-from evalpipe.traces.on_lake import take_in_day
-from evalpipe.traces.rollup import session_frame, trace_frame
+from evalpipe.traces.on_lake import roll_up_day, roll_up_sessions, take_in_day
 
 
-@dg.asset(**spec(RAW_OTLP, "observe", {"otlp"}))
-def raw_otlp(home: HomeResource) -> dg.MaterializeResult:
+@dg.asset(**spec(RAW_OTLP, "observe", {"otlp"}), **BY_DAY)
+def raw_otlp(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
-    made_from = expected(opened, "raw_otlp").get(WHOLE)
-    ledger = opened.landing.ledger()
-    n_new = opened.lake.append_new(RAW_OTLP, ledger, made_from=made_from)
-    return dg.MaterializeResult(
-        metadata=told(opened, RAW_OTLP, ledger, n_new_segments=n_new, n_bytes=int(ledger["n_bytes"].sum()))
-    )
+    should_be = expected(opened, "raw_otlp", home.now())
+
+    def make(key: str) -> dict[str, Any]:
+        day = date.fromisoformat(key)
+        segments = opened.landing.ledger_of(day)
+        opened.lake.replace(RAW_OTLP, segments, partition=key, made_from=should_be.get(key))
+        return told(opened, RAW_OTLP, segments, n_bytes=int(segments["n_bytes"].sum()))
+
+    each_partition(context, context.partition_keys, make)
+    return dg.MaterializeResult()
 
 
 @dg.asset(**spec(SPANS, "observe"), **BY_DAY, deps=[RAW_OTLP.name])
 def spans(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
-    should_be = expected(opened, "spans")
 
-    def make(day: str) -> dict[str, Any]:
-        taken = take_in_day(
-            opened.landing,
-            opened.lake,
-            date.fromisoformat(day),
-            settings=opened.settings.observe,
-            now=home.now(),
-            made_from=should_be.get(day),
-        )
-        rows = opened.lake.read(SPANS, pl.col("day") == date.fromisoformat(day))
-        return told(opened, SPANS, rows, n_new_spans=taken.n_new, n_refused=taken.n_refused)
+    def inputs(segment_ids: Sequence[str]) -> int:
+        return made_from("spans", list(segment_ids))
+
+    def make(key: str) -> dict[str, Any]:
+        day = date.fromisoformat(key)
+        taken = take_in_day(opened.landing, opened.lake, day, reading=opened.reading, now=home.now(), made_from=inputs)
+        return told_of(opened, SPANS, _on(day), n_new_spans=taken.n_new, n_refused=taken.n_refused)
 
     each_partition(context, context.partition_keys, make)
     return dg.MaterializeResult()
@@ -51,14 +49,25 @@ def spans(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Materiali
 
 @dg.asset(**spec(TRACES, "observe"), **BY_DAY, deps=[dg.AssetDep(SPANS.name, partition_mapping=SPANS_AROUND)])
 def traces(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
-    opened = home.open()
-    should_be = expected(opened, "traces")
+    opened, now = home.open(), home.now()
+    should_be = expected(opened, "traces", now)
+    version = int(CODE_VERSIONS["traces"])
 
     def make(key: str) -> dict[str, Any]:
         day = date.fromisoformat(key)
-        rows = trace_frame(opened.lake.read(SPANS, _around(day, opened.settings.observe.window_days)), day)
-        opened.lake.replace(TRACES, rows, partition=key, made_from=should_be.get(key))
-        return told(opened, TRACES, rows, incomplete_share=share(~rows["is_complete"]))
+        settings = opened.settings.observe
+        rolled = roll_up_day(
+            opened.lake, day, settings=settings, now=now, made_from=should_be.get(key), code_version=version
+        )
+        incomplete_share = opened.lake.scan(TRACES).filter(_on(day)).select((~pl.col("is_complete")).mean())
+        return told_of(
+            opened,
+            TRACES,
+            _on(day),
+            n_changed=rolled.n_changed,
+            n_open=rolled.n_open,
+            incomplete_share=incomplete_share.collect().item(),
+        )
 
     each_partition(context, context.partition_keys, make)
     return dg.MaterializeResult()
@@ -67,22 +76,18 @@ def traces(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Material
 @dg.asset(**spec(SESSIONS, "observe"), **BY_DAY, deps=[TRACES.name])
 def sessions(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
-    should_be = expected(opened, "sessions")
+    should_be = expected(opened, "sessions", home.now())
 
     def make(key: str) -> dict[str, Any]:
-        rows = session_frame(_traces_of_sessions_on(opened, date.fromisoformat(key)))
-        opened.lake.upsert(SESSIONS, rows, scope=key, made_from=should_be.get(key))
-        return told(opened, SESSIONS, rows, mean_turns=mean(rows["n_turns"]))
+        day = date.fromisoformat(key)
+        made_of = should_be.get(key)
+        rolled = roll_up_sessions(opened.lake, day, settings=opened.settings.observe, made_from=made_of)
+        touching = (pl.col("first_day") <= day) & (pl.col("last_day") >= day)
+        return told_of(opened, SESSIONS, touching, n_changed=rolled.n_changed)
 
     each_partition(context, context.partition_keys, make)
     return dg.MaterializeResult()
 
 
-def _around(day: date, reach_days: int) -> pl.Expr:
-    return pl.col("day").is_between(day - timedelta(days=reach_days), day + timedelta(days=reach_days))
-
-
-def _traces_of_sessions_on(home: Home, day: date) -> pl.DataFrame:
-    ids = home.lake.scan(TRACES).filter(pl.col("day") == day).select(pl.col("session_id").unique()).collect()
-    near = _around(day, home.settings.observe.session_days)
-    return home.lake.read(TRACES, near, pl.col("session_id").is_in(ids["session_id"].drop_nulls().implode()))
+def _on(day: date) -> pl.Expr:
+    return pl.col("day") == day

@@ -1,0 +1,34 @@
+"""One installation's redaction: what its settings ask for, with its key."""
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from evalpipe.redaction.tables import all_detectors, redacted, redacted_rejections
+from evalpipe.redaction.texts import redacted_text
+from evalpipe.settings import RedactionSettings
+
+
+@dataclass(frozen=True)
+class Redactor:
+    """Replaces what the detectors find by placeholders; without detectors everything stays as it is."""
+
+    settings: RedactionSettings = field(default_factory=RedactionSettings)
+    key: bytes = b""
+
+    @property
+    def is_before_landing(self) -> bool:
+        """Whether raw bytes are redacted too, before they are written."""
+        return self.settings.before_landing and bool(all_detectors(self.settings))
+
+    def spans(self, spans: pl.DataFrame) -> pl.DataFrame:
+        """SPANS rows."""
+        return redacted(spans, self.settings, self.key)
+
+    def rejections(self, rejections: pl.DataFrame) -> pl.DataFrame:
+        """REJECTIONS rows."""
+        return redacted_rejections(rejections, self.settings, self.key)
+
+    def raw(self, content: bytes) -> bytes:
+        """Bytes that nobody could read, as Latin-1, which has a letter for each: what people write is ASCII in them."""
+        return redacted_text(content.decode("latin-1"), all_detectors(self.settings), self.key).encode("latin-1")
