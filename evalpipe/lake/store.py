@@ -1,11 +1,11 @@
-"""The Delta tables: read, append, replace, upsert. The only Delta writer; compaction is in maintenance.py.
+"""The Delta tables: read, append, replace. The only Delta writer; compaction is in maintenance.py.
 
 Every write may say what it was made from, as an integer fingerprint of its inputs. It is kept as a Delta
 application transaction in the very commit that writes the data, so a table and the record of its inputs
 cannot disagree; `made_from` reads it back, and staleness needs no second ledger.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +77,13 @@ class Lake:
         when another writer keeps getting in first.
         """
         rows = table.conform(frame).unique(table.key, keep="first", maintain_order=True)
+        has_news = made_from is not None or bool(also)
+        if not rows.height and not has_news:
+            return 0
 
-        def attempt(handle: DeltaTable | None) -> int:
-            new = rows
-            if handle is not None and rows.height:
-                new = rows.join(self._keys(table, handle, rows), on=list(table.key), how="anti")
-            if new.height or made_from is not None or also:
+        def attempt(handle: DeltaTable) -> int:
+            new = rows.join(self._keys(table, handle, rows), on=list(table.key), how="anti") if rows.height else rows
+            if new.height or has_news:
                 self._write(table, handle, new, mode="append", scope=scope, made_from=made_from, also=also)
             return new.height
 
@@ -103,8 +104,9 @@ class Lake:
         """
         rows = table.conform(frame)
 
-        def attempt(handle: DeltaTable | None) -> int:
-            predicate = None if partition is None or handle is None else f"{table.partition} = '{partition}'"
+        predicate = None if partition is None else f"{table.partition} = '{partition}'"
+
+        def attempt(handle: DeltaTable) -> int:
             scope = _WHOLE if partition is None else str(partition)
             self._write(
                 table, handle, rows, mode="overwrite", scope=scope, made_from=made_from, predicate=predicate, also=also
@@ -132,38 +134,12 @@ class Lake:
         rows = table.conform(frame)
         inside = f"{table.partition} IN ({_literals(partitions)}) AND {table.key[0]} IN ({_literals(keys)})"
 
-        def attempt(handle: DeltaTable | None) -> int:
+        def attempt(handle: DeltaTable) -> int:
             remembered: dict[str, Any] = {"scope": scope, "made_from": made_from, "also": also}
-            if handle is None or not keys:
-                self._write(table, handle, rows, mode="append", **remembered)
-            else:
+            if keys:
                 self._write(table, handle, rows, mode="overwrite", predicate=inside, **remembered)
-            return rows.height
-
-        return self._retrying(table, attempt)
-
-    def upsert(self, table: Table, frame: pl.DataFrame, *, scope: str = _WHOLE, made_from: int | None = None) -> int:
-        """Write rows by key, the new ones replacing the old; for small unpartitioned tables. Returns the height."""
-        rows = table.conform(frame).unique(table.key, keep="last", maintain_order=True)
-
-        def attempt(handle: DeltaTable | None) -> int:
-            if handle is None:
-                self._write(table, None, rows, mode="append", scope=scope, made_from=made_from)
-                return rows.height
-            match = " AND ".join(f"t.{name} = s.{name}" for name in table.key)
-            (
-                handle.merge(
-                    rows,
-                    predicate=match,
-                    source_alias="s",
-                    target_alias="t",
-                    commit_properties=self._commit(table, handle, scope, made_from),
-                    writer_properties=_WRITER,
-                )
-                .when_matched_update_all()
-                .when_not_matched_insert_all()
-                .execute()
-            )
+            else:
+                self._write(table, handle, rows, mode="append", **remembered)
             return rows.height
 
         return self._retrying(table, attempt)
@@ -175,6 +151,19 @@ class Lake:
             return None
         self._require_readable(table, handle)
         return handle
+
+    def _created(self, table: Table) -> DeltaTable:
+        """The table without rows. Where two create it at once, one of them makes an empty commit."""
+        write_deltalake(
+            self.table_uri(table),
+            table.empty(),
+            mode="append",
+            partition_by=table.partition,
+            description=table.meaning,
+            configuration=_CONFIGURATION,
+            storage_options=self.storage_options,
+        )
+        return DeltaTable(self.table_uri(table), storage_options=self.storage_options)
 
     def _require_readable(self, table: Table, handle: DeltaTable) -> None:
         """A table that another version of evalpipe wrote opens when this one only added columns to it."""
@@ -203,7 +192,7 @@ class Lake:
     def _write(
         self,
         table: Table,
-        handle: DeltaTable | None,
+        handle: DeltaTable,
         rows: pl.DataFrame,
         *,
         mode: Any,
@@ -213,14 +202,11 @@ class Lake:
         also: Mapping[str, int] | None = None,
     ) -> None:
         write_deltalake(
-            handle if handle is not None else self.table_uri(table),
+            handle,
             rows,
             mode=mode,
             predicate=predicate,
-            partition_by=table.partition,
-            schema_mode="merge" if handle is not None else None,  # a table of an older version gains the new columns
-            description=table.meaning,
-            configuration=_CONFIGURATION if handle is None else None,
+            schema_mode="merge",  # a table of an older version gains the new columns
             storage_options=self.storage_options,
             writer_properties=_WRITER,
             commit_properties=self._commit(table, handle, scope, made_from, also),
@@ -229,20 +215,19 @@ class Lake:
     def _commit(
         self,
         table: Table,
-        handle: DeltaTable | None,
+        handle: DeltaTable,
         scope: str,
         made_from: int | None,
-        also: Mapping[str, int] | None = None,
+        also: Mapping[str, int] | None,
     ) -> CommitProperties:
         # The writer transaction makes an append optimistic: two writers that read the same keys cannot both commit.
         writer = f"{table.name}/writer"
-        sequence = (handle.transaction_version(writer) or 0) + 1 if handle is not None else 1
-        transactions = [Transaction(writer, sequence)]
+        transactions = [Transaction(writer, (handle.transaction_version(writer) or 0) + 1)]
         remembered = dict(also or {}) | ({} if made_from is None else {scope: made_from})
         transactions += [Transaction(f"{table.name}/{name}", inputs) for name, inputs in remembered.items()]
         return CommitProperties(app_transactions=transactions)
 
-    def _retrying(self, table: Table, attempt: Any) -> int:
+    def _retrying(self, table: Table, attempt: Callable[[DeltaTable], int]) -> int:
         try:
             for turn in Retrying(
                 retry=retry_if_exception_type(CommitFailedError),
@@ -250,7 +235,7 @@ class Lake:
                 wait=wait_random_exponential(multiplier=0.05, max=2),
             ):
                 with turn:
-                    return attempt(self._open(table))
+                    return attempt(self._open(table) or self._created(table))
         except RetryError as error:
             raise LakeConflictError(
                 f"table {table.name}: another writer got in first {_MAX_ATTEMPTS} times. "

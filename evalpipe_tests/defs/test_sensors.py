@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from evalpipe.definitions import defs
 from evalpipe.defs.resources import HomeResource
 from evalpipe.defs.sensors import annotation_sensor, judging_sensor, landing_sensor
 from evalpipe.home import Home
@@ -53,6 +54,39 @@ def test_the_same_segments_ask_with_the_same_run_key_so_that_dagster_runs_them_o
     land(home_copy, tmp_path, otlp_line(startTimeUnixNano=str(noon), endTimeUnixNano=str(noon + 1)))
     first, second = (tick(landing_sensor, home_copy) for _ in range(2))
     assert [request.run_key for request in first] == [request.run_key for request in second]
+
+
+def test_a_run_that_ended_between_spans_and_traces_is_asked_for_again(home_copy: Home, tmp_path: Path):
+    from evalpipe.dagster_home import instance_of
+    from evalpipe.materialise import materialise_stale
+
+    noon = int(datetime(2026, 3, 4, 12, tzinfo=UTC).timestamp()) * 10**9
+    land(home_copy, tmp_path, otlp_line(startTimeUnixNano=str(noon), endTimeUnixNano=str(noon + 1)))
+    (before,) = tick(landing_sensor, home_copy)
+    with instance_of(home_copy) as instance:
+        materialise_stale(home_copy, instance, ["raw_otlp", "spans"])
+    (after,) = tick(landing_sensor, home_copy)
+    assert after.run_key != before.run_key  # Dagster starts a run key once
+    assert after.tags["dagster/asset_partition_range_start"] == "2026-03-03"
+
+
+def test_what_failed_three_times_on_the_same_input_waits_for_a_person(home_copy: Home, tmp_path: Path):
+    noon = int(datetime(2026, 3, 4, 12, tzinfo=UTC).timestamp()) * 10**9
+    land(home_copy, tmp_path, otlp_line(startTimeUnixNano=str(noon), endTimeUnixNano=str(noon + 1)))
+    with dg.instance_for_test() as instance:
+        context = dg.build_sensor_context(instance=instance, resources={"home": HomeResource(root=str(home_copy.root))})
+        run_keys = set()
+        for _ in range(3):
+            result = landing_sensor(context)
+            assert isinstance(result, dg.SensorResult)
+            (request,) = result.run_requests or []
+            run_keys.add(request.run_key)
+            run = instance.create_run_for_job(defs.resolve_job_def("observe_job"), tags=dict(request.tags))
+            instance.report_run_failed(run)
+        assert len(run_keys) == 3
+        skipped = landing_sensor(context)
+    assert isinstance(skipped, dg.SkipReason)
+    assert "observe_job failed 3 times on the same input" in str(skipped.skip_message)
 
 
 def annotate(home: Home, tmp_path: Path, failure_mode: str, trace_ids: list[str]) -> None:

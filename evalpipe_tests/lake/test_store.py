@@ -1,6 +1,6 @@
 import dataclasses
 import multiprocessing
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +9,7 @@ import pytest
 from evalpipe.errors import InputError, StateError
 from evalpipe.lake.maintenance import maintain
 from evalpipe.lake.store import Lake
-from evalpipe.tables import ISSUES, VERDICTS, Table
+from evalpipe.tables import VERDICTS, Table
 
 MONDAY, TUESDAY = date(2026, 1, 5), date(2026, 1, 6)
 
@@ -25,24 +25,6 @@ def verdicts(ids: list[str], day: date = MONDAY, outcome: str = "pass") -> pl.Da
             "outcome": outcome,
             "inclusion_probability": 1.0,
         }
-    )
-
-
-def issue(name: str) -> pl.DataFrame:
-    at = datetime(2026, 1, 5, tzinfo=UTC)
-    return pl.DataFrame(
-        {
-            "issue_id": ["iss_a"],
-            "name": [name],
-            "state": ["active"],
-            "flags": [[]],
-            "services": [["shop"]],
-            "n_failures": [3],
-            "first_seen_at": [at],
-            "last_seen_at": [at],
-            "updated_at": [at],
-        },
-        schema_overrides={"flags": pl.List(pl.String)},
     )
 
 
@@ -76,12 +58,6 @@ def test_a_replaced_day_leaves_the_other_days_alone(lake: Lake):
     assert sorted(lake.read(VERDICTS)["trace_id"]) == ["t3", "t9"]
     lake.replace(VERDICTS, VERDICTS.empty(), partition=MONDAY)
     assert lake.read(VERDICTS)["trace_id"].to_list() == ["t3"]
-
-
-def test_an_upsert_replaces_by_key(lake: Lake):
-    lake.upsert(ISSUES, issue("first"))
-    lake.upsert(ISSUES, issue("second"))
-    assert lake.read(ISSUES)["name"].to_list() == ["second"]
 
 
 def test_rows_are_replaced_within_their_partition_and_the_others_stay(lake: Lake):
@@ -186,6 +162,15 @@ def _append_same_and_own(arguments: tuple[str, int]) -> None:
     lake = Lake(uri)
     for n in range(4):
         lake.append_new(VERDICTS, pl.concat([verdicts([f"shared{n}"]), verdicts([f"own{writer}-{n}"])]))
+
+
+def test_writers_that_create_a_table_at_once_write_no_row_twice(tmp_path: Path):
+    for n in range(3):
+        uri = str(tmp_path / f"lake{n}")
+        with multiprocessing.get_context("spawn").Pool(3) as pool:
+            pool.map(_append_same_and_own, [(uri, writer) for writer in range(3)])
+        ids = Lake(uri).read(VERDICTS)["trace_id"]
+        assert ids.n_unique() == ids.len() == 4 + 3 * 4
 
 
 def test_concurrent_writers_lose_no_row_and_write_none_twice(tmp_path: Path):
