@@ -18,7 +18,7 @@ from evalpipe.traces.outline import outline_frame, unix_ns
 from evalpipe.traces.rollup import session_frame, trace_frame
 from evalpipe.traces.spans import Reading, SpanFrames, read_segments
 
-_BATCH_SPANS = 40_000  # one commit; two batches are in memory, some 250 MB each: one is decoded, one written
+_BATCH_SPANS = 10_000  # one commit; two batches are in memory, one decoded while the other is written
 _SESSION_COLUMNS = (
     *("trace_id", "day", "session_id", "user_id", "service_name", "request", "start_unix_ns", "end_unix_ns"),
     *("n_input_tokens", "n_output_tokens", "cost_usd"),

@@ -11,6 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from pydantic import SecretStr
 
 from evalpipe.otlp.journal import Journal, Received, read_journal
+from evalpipe.redaction.redactor import Redactor
 from evalpipe.settings import IngestSettings, ObserveSettings, Settings
 from evalpipe.web.app import web_app
 from evalpipe.web.intake import Intake
@@ -54,6 +55,7 @@ def running(
     tokens: Sequence[str] = (),
     observe: ObserveSettings | None = None,
     journal: Callable[[Path, IngestSettings], Journal] = Journal,
+    redactor: Redactor | None = None,
     **ingest: Any,
 ) -> Iterator[Running]:
     """Run until the block ends; `ingest` are IngestSettings."""
@@ -65,19 +67,22 @@ def running(
     )
     with (
         start_blocking_portal(backend_options={"use_uvloop": True}) as portal,
-        portal.wrap_async_context_manager(_running(settings, journal)) as receiver,
+        portal.wrap_async_context_manager(_running(settings, journal, redactor or Redactor())) as receiver,
     ):
         yield receiver
 
 
 @asynccontextmanager
-async def _running(settings: Settings, journal: Callable[[Path, IngestSettings], Journal]) -> AsyncIterator[Running]:
+async def _running(
+    settings: Settings, journal: Callable[[Path, IngestSettings], Journal], redactor: Redactor
+) -> AsyncIterator[Running]:
     receiver = Running(settings.home / "landing" / "journals", lambda: intake.n_waiting_bytes)
     receiver.folder.parent.mkdir(parents=True, exist_ok=True)
     digests = token_digests(settings.ingest)
     intake = Intake(
         journal(receiver.folder, settings.ingest),
         settings,
+        redactor=redactor,
         backlog_bytes=lambda: receiver.n_backlog_bytes,
         clock_ns=lambda: receiver.now_ns,
     )

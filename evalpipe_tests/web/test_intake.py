@@ -1,3 +1,4 @@
+import gzip
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -5,9 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from evalpipe.errors import JournalError
 from evalpipe.otlp.journal import Journal, Received
+from evalpipe.redaction.redactor import Redactor
+from evalpipe.settings import RedactionSettings
+from evalpipe_tests.otlp.made import bare_span, request_of
 from evalpipe_tests.web.running import PROTOBUF, Running, body_of, running
 
 
@@ -93,6 +98,34 @@ def test_requests_that_arrive_while_the_disk_is_busy_share_the_next_write(
     assert len(faulty.batches) <= 2  # the first goes with those that came with it, and all the others together
     assert len(receiver.journalled()) == 8
     assert receiver.n_waiting_bytes() == 0
+
+
+@pytest.mark.parametrize("is_gzip", [False, True])
+def test_what_must_not_reach_the_disk_is_replaced_before_it_is_written(tmp_path, is_gzip: bool):
+    settings = RedactionSettings(content=frozenset({"email"}), before_landing=True)
+    body = request_of(bare_span(1, name="write to ann@example.com")).SerializeToString()
+    headers = PROTOBUF | ({"content-encoding": "gzip"} if is_gzip else {})
+    with running(tmp_path, redactor=Redactor(settings, b"key")) as receiver:
+        content = gzip.compress(body) if is_gzip else body
+        assert httpx.post(receiver.traces, content=content, headers=headers).status_code == 200
+        assert httpx.post(receiver.traces, content=b"bob@example.com", headers=PROTOBUF).status_code == 400
+        sound, refused = receiver.journalled()
+    assert ExportTraceServiceRequest.FromString(sound.body).resource_spans[0].scope_spans[0].spans[0].name.startswith(
+        "write to [email:"
+    )
+    assert refused.body.startswith(b"[email:")
+
+
+def test_a_mistake_of_ours_is_a_503_so_that_the_client_keeps_what_it_has(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    def broken(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    with running(tmp_path) as receiver:
+        monkeypatch.setattr("evalpipe.web.intake.inspect", broken)
+        response = send(receiver, 1)
+        assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+        monkeypatch.undo()
+        assert send(receiver, 1).status_code == 200
 
 
 def test_a_journal_is_rotated_when_it_is_large_enough(tmp_path):
