@@ -41,12 +41,13 @@ def absorb(landing: Landing, lake: Lake, *, now: datetime, with_live: bool = Tru
 
     A journal whose writer closed it, or died, is taken whole and then removed. One that is being written is read as
     far as it goes and stays; the next call goes on from there, and in another process finds its payloads known.
-    Without `with_live` those are left until they are closed, which makes fewer and larger segments. Does nothing
-    while another process absorbs. Killed at any step, the next call leaves what one undisturbed call would have.
+    Without `with_live` those are left until they are closed, which makes fewer and larger segments, and nothing is
+    done while another process absorbs; with it that one is waited for, so that all acknowledged before has landed.
+    Killed at any step, the next call leaves what one undisturbed call would have.
     """
     n_journals = 0
     landed: list[Landed] = []
-    with _alone(landing.root / ".absorb.lock") as is_alone:
+    with _alone(landing.root / ".absorb.lock", waits=with_live) as is_alone:
         if is_alone:
             for path in landing.damaged():
                 landed.append(_kept(lake, landing.land_each(_salvaged(path), now=now)))
@@ -174,11 +175,11 @@ def _kept(lake: Lake, landed: Landed) -> Landed:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[bool]:
-    """Whether no other process holds the lock; if so it is held within."""
+def _alone(lock: Path, *, waits: bool) -> Iterator[bool]:
+    """Whether no other process holds the lock; if so it is held within. It is waited for where asked."""
     with lock.open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:

@@ -2,6 +2,7 @@ import gzip
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -164,12 +165,22 @@ def test_many_small_journals_make_one_segment_and_large_ones_are_removed_as_they
     assert n_left == [5, 4, 3, 2, 1]
 
 
-def test_one_process_absorbs_and_the_others_return_with_nothing(landing, lake):
+def test_one_process_absorbs_and_those_that_look_every_second_return_with_nothing(landing, lake):
     dead_journal(landing, received(on(0, 1)))
-    with on_lake._alone(landing.root / ".absorb.lock") as is_alone:
+    with on_lake._alone(landing.root / ".absorb.lock", waits=False) as is_alone:
         assert is_alone
-        assert absorb(landing, lake, now=NOW) == (0, 0, 0, 0, 0, [])
+        assert absorb(landing, lake, now=NOW, with_live=False) == (0, 0, 0, 0, 0, [])
     assert absorb(landing, lake, now=NOW).n_payloads == 1
+
+
+def test_who_asks_for_everything_waits_for_the_one_that_absorbs(landing, lake):
+    dead_journal(landing, received(on(0, 1)))
+    with ThreadPoolExecutor(1) as pool:
+        with on_lake._alone(landing.root / ".absorb.lock", waits=False):
+            everything = pool.submit(absorb, landing, lake, now=NOW)
+            with pytest.raises(TimeoutError):
+                everything.result(0.2)
+        assert everything.result(20).n_payloads == 1
 
 
 def test_damage_in_a_journal_costs_what_is_damaged(landing, lake):

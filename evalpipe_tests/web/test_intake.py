@@ -110,8 +110,12 @@ def test_what_must_not_reach_the_disk_is_replaced_before_it_is_written(tmp_path,
         assert httpx.post(receiver.traces, content=content, headers=headers).status_code == 200
         assert httpx.post(receiver.traces, content=b"bob@example.com", headers=PROTOBUF).status_code == 400
         sound, refused = receiver.journalled()
-    assert ExportTraceServiceRequest.FromString(sound.body).resource_spans[0].scope_spans[0].spans[0].name.startswith(
-        "write to [email:"
+    assert (
+        ExportTraceServiceRequest.FromString(sound.body)
+        .resource_spans[0]
+        .scope_spans[0]
+        .spans[0]
+        .name.startswith("write to [email:")
     )
     assert refused.body.startswith(b"[email:")
 
