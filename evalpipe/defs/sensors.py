@@ -31,13 +31,13 @@ _INPUTS_TAG = "evalpipe/inputs"
 def landing_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult | dg.SkipReason:
     opened, now = home.open(), home.now()
     opened.absorb(now)
-    days = sorted({day for asset in _OBSERVED for day in stale(opened, asset, now).partitions})
-    if not days:
+    waiting = {asset: stale(opened, asset, now).partitions for asset in _OBSERVED}
+    if not any(waiting.values()):
         return dg.SkipReason("every landed segment is in spans and traces")
-    # A change of one day's spans makes the traces of the days beside it stale, which is seen only afterwards.
+    # New spans of a day make the traces of the days beside it stale, which is seen only afterwards.
     reach = opened.settings.observe.window_days
-    near = {str(other) for day in days for other in days_around(date.fromisoformat(day), reach)}
-    touched = sorted(near & expected(opened, "spans", now).keys())
+    beside = {str(near) for day in waiting["spans"] for near in days_around(date.fromisoformat(day), reach)}
+    touched = sorted(beside.union(*waiting.values()) & expected(opened, "spans", now).keys())
     state = [[*expected(opened, asset, now).items()] for asset in _OBSERVED]
     state += [[*opened.lake.made_from(TABLES[asset], touched).items()] for asset in _OBSERVED]
     return _until_it_fails_for_good(context, "observe_job", touched, content_hash(state))
