@@ -68,6 +68,8 @@ class Stale(NamedTuple):
 
     asset: str
     partitions: tuple[str, ...]
+    should_be: dict[str, int]  # of each of these, the fingerprint of its inputs as they are
+    made_from: dict[str, int | None]  # and that of the inputs it was last made from
 
 
 def stale(home: Home, asset: str, now: datetime) -> Stale:
@@ -77,7 +79,10 @@ def stale(home: Home, asset: str, now: datetime) -> Stale:
         made_from = {WHOLE: report_made_from(home)}
     else:
         made_from = home.lake.made_from(TABLES[asset], list(should_be))
-    return Stale(asset, tuple(sorted(scope for scope, inputs in should_be.items() if made_from[scope] != inputs)))
+    partitions = tuple(sorted(scope for scope, inputs in should_be.items() if made_from[scope] != inputs))
+    return Stale(
+        asset, partitions, {scope: should_be[scope] for scope in partitions}, {s: made_from[s] for s in partitions}
+    )
 
 
 def anything_stale(home: Home, now: datetime, only: Sequence[str] = ()) -> bool:

@@ -1,6 +1,6 @@
 """Sensors: what landed is taken in, and just the issues whose labels changed are generated again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 
 import dagster as dg
@@ -9,9 +9,9 @@ from evalpipe.defs.jobs import annotations_job, generate_job, observe_job, verdi
 from evalpipe.defs.partitions import BY_ISSUE
 from evalpipe.defs.resources import HomeResource
 from evalpipe.ids import content_hash
-from evalpipe.plan import due_issues, expected, stale
+from evalpipe.plan import due_issues, stale, traffic_days
 from evalpipe.ranges import day_ranges, days_around
-from evalpipe.tables import TABLES
+from evalpipe.tables import SPANS
 
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
@@ -20,6 +20,13 @@ _RANGE_END = "dagster/asset_partition_range_end"
 _OBSERVED = ("raw_otlp", "spans", "traces", "sessions", "trace_signals")
 _MAX_FAILURES = 3  # of runs with the same inputs: what failed three times needs a person
 _INPUTS_TAG = "evalpipe/inputs"
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 @dg.sensor(
@@ -31,22 +38,26 @@ _INPUTS_TAG = "evalpipe/inputs"
 def landing_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult | dg.SkipReason:
     opened, now = home.open(), home.now()
     opened.absorb(now)
-    waiting = {asset: stale(opened, asset, now).partitions for asset in _OBSERVED}
-    if not any(waiting.values()):
+    waiting = [stale(opened, asset, now) for asset in _OBSERVED]
+    days = {day for asset in waiting for day in asset.partitions}
+    if not days:
         return dg.SkipReason("every landed segment is in spans and traces")
     # New spans of a day make the traces of the days beside it stale, which is seen only afterwards.
+    new_spans = next(asset for asset in waiting if asset.asset == SPANS.name).partitions
     reach = opened.settings.observe.window_days
-    beside = {str(near) for day in waiting["spans"] for near in days_around(date.fromisoformat(day), reach)}
-    touched = sorted(beside.union(*waiting.values()) & expected(opened, "spans", now).keys())
-    state = [[*expected(opened, asset, now).items()] for asset in _OBSERVED]
-    state += [[*opened.lake.made_from(TABLES[asset], touched).items()] for asset in _OBSERVED]
-    return _until_it_fails_for_good(context, "observe_job", touched, content_hash(state))
+    beside = {near for day in new_spans for near in days_around(date.fromisoformat(day), reach)}
+    touched = sorted(days | {str(day) for day in beside.intersection(traffic_days(opened))})
+    inputs = [[asset.asset, sorted(asset.should_be.items()), sorted(asset.made_from.items())] for asset in waiting]
+    return _until_it_fails_for_good(context, "observe_job", touched, content_hash(inputs))
 
 
 def _until_it_fails_for_good(
     context: dg.SensorEvaluationContext, job_name: str, days: Sequence[str], inputs: str
 ) -> dg.SensorResult | dg.SkipReason:
     """A run for each range of days. One that failed is started again, unless it fails on the same inputs again."""
+    going_on = dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED)
+    if context.instance.get_runs(going_on, limit=1):
+        return dg.SkipReason(f"{job_name} is running; what it leaves is asked for when it has ended")
     failed = dg.RunsFilter(job_name=job_name, statuses=[dg.DagsterRunStatus.FAILURE], tags={_INPUTS_TAG: inputs})
     n_failed = len(context.instance.get_runs(failed, limit=_MAX_FAILURES))
     if n_failed >= _MAX_FAILURES:
@@ -74,11 +85,9 @@ def _until_it_fails_for_good(
 def annotation_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
     opened = home.open()
     for asset in ("annotations", "issue_events", "labels", "issues"):
-        if stale(opened, asset, home.now()).partitions:
-            inputs = sorted(expected(opened, asset, home.now()).items())
-            return dg.SensorResult(
-                run_requests=[dg.RunRequest(job_name="annotations_job", run_key=f"{asset}:{content_hash(inputs)}")]
-            )
+        if inputs := stale(opened, asset, home.now()).should_be:
+            run_key = f"{asset}:{content_hash(sorted(inputs.items()))}"
+            return dg.SensorResult(run_requests=[dg.RunRequest(job_name="annotations_job", run_key=run_key)])
     due = due_issues(opened)
     if not due:
         return dg.SkipReason("no issue gained enough labels since its evaluator was generated")
@@ -103,23 +112,21 @@ def annotation_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
     description="New traffic or a new evaluator: judge the days that lack its verdicts.",
 )
 def judging_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
-    opened, now = home.open(), home.now()
-    days = stale(opened, "verdicts", now).partitions
-    if not days:
+    inputs = stale(home.open(), "verdicts", home.now()).should_be
+    if not inputs:
         return dg.SkipReason("every day in the window was judged by the suite as it stands")
-    return dg.SensorResult(run_requests=_range_requests("verdicts_job", days, expected(opened, "verdicts", now)))
-
-
-def _range_requests(job_name: str, days: Sequence[str], inputs: Mapping[str, int]) -> list[dg.RunRequest]:
-    """One run for each range of days; its key is its inputs, so that Dagster starts it once."""
-    return [
-        dg.RunRequest(
-            job_name=job_name,
-            run_key=f"{job_name}:{first}:{last}:{content_hash([inputs[day] for day in days if first <= day <= last])}",
-            tags={_RANGE_START: first, _RANGE_END: last},
-        )
-        for first, last in day_ranges(days)
-    ]
+    # The key of a run is its inputs, so that Dagster starts it once.
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(
+                job_name="verdicts_job",
+                run_key=f"verdicts_job:{first}:{last}:"
+                + content_hash([inputs[day] for day in sorted(inputs) if first <= day <= last]),
+                tags={_RANGE_START: first, _RANGE_END: last},
+            )
+            for first, last in day_ranges(list(inputs))
+        ]
+    )
 
 
 automation = dg.AutomationConditionSensorDefinition(

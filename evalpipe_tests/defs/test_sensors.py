@@ -70,6 +70,19 @@ def test_a_run_that_ended_between_spans_and_traces_is_asked_for_again(home_copy:
     assert after.tags["dagster/asset_partition_range_start"] == "2026-03-03"
 
 
+def test_nothing_is_asked_for_while_a_run_goes_on(home_copy: Home, tmp_path: Path):
+    noon = int(datetime(2026, 3, 4, 12, tzinfo=UTC).timestamp()) * 10**9
+    land(home_copy, tmp_path, otlp_line(startTimeUnixNano=str(noon), endTimeUnixNano=str(noon + 1)))
+    with dg.instance_for_test() as instance:
+        context = dg.build_sensor_context(instance=instance, resources={"home": HomeResource(root=str(home_copy.root))})
+        run = instance.create_run_for_job(defs.resolve_job_def("observe_job"))
+        skipped = landing_sensor(context)
+        assert isinstance(skipped, dg.SkipReason)
+        assert "observe_job is running" in str(skipped.skip_message)
+        instance.report_run_canceled(run)
+        assert isinstance(landing_sensor(context), dg.SensorResult)
+
+
 def test_what_failed_three_times_on_the_same_input_waits_for_a_person(home_copy: Home, tmp_path: Path):
     noon = int(datetime(2026, 3, 4, 12, tzinfo=UTC).timestamp()) * 10**9
     land(home_copy, tmp_path, otlp_line(startTimeUnixNano=str(noon), endTimeUnixNano=str(noon + 1)))
