@@ -45,13 +45,12 @@ def materialise_stale(
     *,
     at: str = "",
 ) -> list[Made]:
-    """Land what the receivers acknowledged and make every stale partition; what was made, empty when nothing was stale.
+    """Make every stale partition; returns what was made, empty when nothing was stale.
 
     `only` limits it to these assets. `announce` is called before each asset. `at` is the time that is written into
     what is made, ISO 8601, empty for now. Raises StateError for a run that failed, naming the run.
     """
     now = datetime.fromisoformat(at) if at else datetime.now(UTC)
-    home.absorb(now)
     made = []
     for asset in CODE_VERSIONS:
         if not only or asset in only:

@@ -4,7 +4,7 @@ A variable is EVALPIPE_<STAGE>__<NAME>, for example EVALPIPE_GATE__PASS_RATE=0.9
 often have names of their own: EVALPIPE_HOME, EVALPIPE_JUDGE_MODEL.
 """
 
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -64,6 +64,15 @@ class ObserveSettings(_Stage):
     quiet_s: Count = 90  # a trace is closed this long after its last span; a late span opens it again
     retention_days: Count | None = None  # raw segments whose spans are in the tables are removed after; None keeps all
     prices: Path | None = None  # a price table that adds to the one that comes with evalpipe; same form
+
+    @property
+    def first_start(self) -> datetime:
+        """The earliest start of a span that is taken."""
+        return datetime.combine(self.first_day, time(), UTC)
+
+    def last_start(self, received_at: datetime) -> datetime:
+        """The latest start of a span that is taken, in UTC, when it is received at this moment."""
+        return received_at.astimezone(UTC) + timedelta(seconds=self.max_future_s)
 
 
 class UpkeepSettings(_Stage):

@@ -17,13 +17,17 @@ _ENFORCED_HOURS = 168  # deltalake's own floor, which a shorter retention has to
 
 def maintain(lake: Lake, retention_hours: int) -> pl.DataFrame:
     """One row a table: files before, after, and removed. Readers of versions older than the retention lose them."""
-    rows = [_maintained(lake, table, retention_hours) for table in TABLES.values() if lake.version(table) is not None]
+    rows = [
+        (table.name, *_maintained(lake, table, handle, retention_hours))
+        for table in TABLES.values()
+        if (handle := lake.handle(table)) is not None
+    ]
     schema = {"table": pl.String, "n_files_before": pl.Int64, "n_files_after": pl.Int64, "n_removed": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _maintained(lake: Lake, table: Table, retention_hours: int) -> tuple[str, int, int, int]:
-    n_before = len(_open(lake, table).file_uris())
+def _maintained(lake: Lake, table: Table, handle: DeltaTable, retention_hours: int) -> tuple[int, int, int]:
+    n_before = len(handle.file_uris())
     for attempt in Retrying(
         retry=retry_if_exception_type(CommitFailedError),
         stop=stop_after_attempt(_MAX_ATTEMPTS),
@@ -31,17 +35,13 @@ def _maintained(lake: Lake, table: Table, retention_hours: int) -> tuple[str, in
         reraise=True,
     ):
         with attempt:
-            handle = _open(lake, table)
+            handle = lake.handle(table) or handle
             handle.optimize.compact(writer_properties=COMPACTED)
-    handle = _open(lake, table)
+    handle.update_incremental()
     removed = handle.vacuum(
         retention_hours=retention_hours,
         dry_run=False,
         enforce_retention_duration=retention_hours >= _ENFORCED_HOURS,
     )
     handle.create_checkpoint()
-    return table.name, n_before, len(handle.file_uris()), len(removed)
-
-
-def _open(lake: Lake, table: Table) -> DeltaTable:
-    return DeltaTable(lake.table_uri(table), storage_options=lake.storage_options)
+    return n_before, len(handle.file_uris()), len(removed)

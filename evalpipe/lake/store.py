@@ -30,26 +30,39 @@ class Lake:
     def __init__(self, uri: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
         self.uri = str(uri).rstrip("/")
         self.storage_options = dict(storage_options) if storage_options else None
+        self._readable: set[tuple[Table, str]] = set()  # tables with the schemas in which they were found readable
 
     def table_uri(self, table: Table) -> str:
         """Where the table lives."""
         return f"{self.uri}/{table.name}"
 
+    def handle(self, table: Table) -> DeltaTable | None:
+        """The table as it is now; None before its first write. Raises StateError when this version cannot read it."""
+        try:
+            handle = DeltaTable(self.table_uri(table), storage_options=self.storage_options)
+        except TableNotFoundError:
+            return None
+        found = (table, handle.schema().to_json())
+        if found not in self._readable:
+            self._require_readable(table, handle)
+            self._readable.add(found)
+        return handle
+
     def version(self, table: Table) -> int | None:
         """The Delta version of the table now; None before its first write."""
-        handle = self._open(table)
+        handle = self.handle(table)
         return None if handle is None else handle.version()
 
     def made_from(self, table: Table, scopes: Sequence[str] = (_WHOLE,)) -> dict[str, int | None]:
         """For each scope (a partition, or 'all'), the fingerprint of the inputs it was last made from."""
-        handle = self._open(table)
+        handle = self.handle(table)
         if handle is None:
             return dict.fromkeys(scopes)
         return {scope: handle.transaction_version(f"{table.name}/{scope}") for scope in scopes}
 
     def scan(self, table: Table) -> pl.LazyFrame:
         """The table, lazily, with predicate and projection pushdown; an empty frame before its first write."""
-        handle = self._open(table)
+        handle = self.handle(table)
         if handle is None:
             return table.empty().lazy()
         frame = pl.scan_delta(handle)
@@ -144,14 +157,6 @@ class Lake:
 
         return self._retrying(table, attempt)
 
-    def _open(self, table: Table) -> DeltaTable | None:
-        try:
-            handle = DeltaTable(self.table_uri(table), storage_options=self.storage_options)
-        except TableNotFoundError:
-            return None
-        self._require_readable(table, handle)
-        return handle
-
     def _created(self, table: Table) -> DeltaTable:
         """The table without rows. Where two create it at once, one of them makes an empty commit."""
         write_deltalake(
@@ -235,7 +240,7 @@ class Lake:
                 wait=wait_random_exponential(multiplier=0.05, max=2),
             ):
                 with turn:
-                    return attempt(self._open(table) or self._created(table))
+                    return attempt(self.handle(table) or self._created(table))
         except RetryError as error:
             raise LakeConflictError(
                 f"table {table.name}: another writer got in first {_MAX_ATTEMPTS} times. "

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -141,7 +141,7 @@ class _Batch:
         if contents.n_spans == 0:
             return None
         settings = self.landing.settings
-        last_day = (self.now.astimezone(UTC) + timedelta(seconds=settings.max_future_s)).date()
+        last_day = settings.last_start(self.now).date()
         days = frozenset(day for day in contents.days if settings.first_day <= day <= last_day)
         if not days:
             reason = (

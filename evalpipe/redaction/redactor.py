@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from evalpipe.redaction.tables import all_detectors, redacted, redacted_rejections
-from evalpipe.redaction.texts import redacted_text
+from evalpipe.redaction.texts import redacted_bytes
 from evalpipe.settings import RedactionSettings
 
 
@@ -30,5 +30,5 @@ class Redactor:
         return redacted_rejections(rejections, self.settings, self.key)
 
     def raw(self, content: bytes) -> bytes:
-        """Bytes that nobody could read, as Latin-1, which has a letter for each: what people write is ASCII in them."""
-        return redacted_text(content.decode("latin-1"), all_detectors(self.settings), self.key).encode("latin-1")
+        """Bytes that nobody could read."""
+        return redacted_bytes(content, all_detectors(self.settings), self.key)

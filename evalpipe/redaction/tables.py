@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import polars as pl
 
-from evalpipe.redaction.texts import redacted_text, redacted_texts
+from evalpipe.redaction.texts import redacted_bytes, redacted_texts
 from evalpipe.settings import Detector, RedactionSettings
 
 CONTENT = ("input", "output", "instructions", "tool_input", "tool_output")
@@ -48,6 +48,5 @@ def all_detectors(settings: RedactionSettings) -> frozenset[Detector]:
 
 
 def _redacted_base64(text: str, detectors: Collection[Detector], key: bytes) -> str:
-    """Bytes are read as Latin-1, which has a letter for each: what people write is ASCII also in protobuf."""
-    inside = base64.b64decode(text.removeprefix(_BASE64)).decode("latin-1")
-    return _BASE64 + base64.b64encode(redacted_text(inside, detectors, key).encode("latin-1")).decode()
+    inside = base64.b64decode(text.removeprefix(_BASE64))
+    return _BASE64 + base64.b64encode(redacted_bytes(inside, detectors, key)).decode()

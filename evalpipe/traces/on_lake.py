@@ -14,7 +14,7 @@ from evalpipe.lake.store import Lake
 from evalpipe.otlp.landing import Landing
 from evalpipe.settings import ObserveSettings
 from evalpipe.tables import REJECTIONS, SESSIONS, SPANS, TRACES
-from evalpipe.traces.outline import outline_frame, unix_ns
+from evalpipe.traces.outline import keeps_open, outline_frame
 from evalpipe.traces.rollup import session_frame, trace_frame
 from evalpipe.traces.spans import Reading, SpanFrames, read_segments
 
@@ -98,22 +98,18 @@ def roll_up_day(
         present = present.clear()
     changed = outlines.join(present, on=compared, how="anti", nulls_equal=True).sort("start_unix_ns", "trace_id")
     gone = present.join(outlines, on="trace_id", how="anti")["trace_id"].to_list()
-    if not changed.height and not is_fresh and not gone:
-        lake.append_new(TRACES, TRACES.empty(), scope=scope, made_from=made_from)
     known = set(present["trace_id"])
     chunks = list(_chunks(changed)) or [changed]
     for number, chunk in enumerate(chunks, 1):
         rows = trace_frame(_spans_of(lake, chunk, day, settings), chunk)
         remembered = {"made_from": made_from if number == len(chunks) else None, "also": {version: code_version}}
-        keys = [*gone, *(trace_id for trace_id in chunk["trace_id"] if trace_id in known)]
+        keys = [*gone, *chunk["trace_id"]]
         if is_fresh:
             lake.replace(TRACES, rows, partition=day, **remembered)
-        elif keys:
-            lake.replace_rows(
-                TRACES, rows, keys=[*gone, *chunk["trace_id"]], partitions=[day], scope=scope, **remembered
-            )
-        elif rows.height:
+        elif known.isdisjoint(keys):
             lake.append_new(TRACES, rows, scope=scope, **remembered)
+        else:
+            lake.replace_rows(TRACES, rows, keys=keys, partitions=[day], scope=scope, **remembered)
         gone, is_fresh = [], False
     return DayRolledUp(outlines.height, changed.height, int(outlines["is_open"].sum()))
 
@@ -201,14 +197,6 @@ def _spans_of(lake: Lake, outlines: pl.DataFrame, day: date, settings: ObserveSe
 
 def n_open_traces(lake: Lake, day: date, *, settings: ObserveSettings, now: datetime) -> int:
     """Traces around `day` that are open at `now`, from the few spans that are recent enough to keep one open."""
-    recent = pl.col("ingested_at") > now - timedelta(seconds=settings.quiet_s)
-    is_open = (
-        pl.min_horizontal("end_unix_ns", pl.col("ingested_at").dt.epoch("ns")) > unix_ns(now) - settings.quiet_s * 10**9
-    )
-    return (
-        _spans_around(lake, day, settings)
-        .filter(recent, is_open)
-        .select(pl.col("trace_id").n_unique())
-        .collect()
-        .item()
-    )
+    recent = pl.col("ingested_at") > now - timedelta(seconds=settings.quiet_s)  # which the files' statistics know
+    open_now = _spans_around(lake, day, settings).filter(recent, keeps_open(now, settings.quiet_s))
+    return open_now.select(pl.col("trace_id").n_unique()).collect().item()

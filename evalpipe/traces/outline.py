@@ -31,8 +31,6 @@ def outline_frame(spans: pl.LazyFrame, *, now: datetime, quiet_s: int) -> pl.Dat
     A trace is open until `quiet_s` after its last span ended: others may follow. It is closed all the same when
     nothing of it was received for so long, because a clock that is ahead must not keep it open.
     """
-    quiet_since = unix_ns(now) - quiet_s * 10**9
-    latest = pl.min_horizontal("end_unix_ns", pl.col("ingested_at").dt.epoch("ns"))
     return (
         spans.group_by("trace_id")
         .agg(
@@ -41,7 +39,7 @@ def outline_frame(spans: pl.LazyFrame, *, now: datetime, quiet_s: int) -> pl.Dat
             pl.col("start_unix_ns").max().alias("last_start_unix_ns"),
             pl.col("session_id").sort_by(ROOT_FIRST).drop_nulls().first(),
             pl.col("span_id").n_unique().alias("n_spans"),
-            (latest > quiet_since).any().alias("is_open"),
+            keeps_open(now, quiet_s).any().alias("is_open"),
         )
         .with_columns(
             turn_index=pl.when(pl.col("session_id").is_not_null()).then(
@@ -52,6 +50,12 @@ def outline_frame(spans: pl.LazyFrame, *, now: datetime, quiet_s: int) -> pl.Dat
         .sort("trace_id")
         .collect()
     )
+
+
+def keeps_open(now: datetime, quiet_s: int) -> pl.Expr:
+    """Whether a span ended, and was received, so recently that its trace may still grow."""
+    latest = pl.min_horizontal("end_unix_ns", pl.col("ingested_at").dt.epoch("ns"))
+    return latest > unix_ns(now) - quiet_s * 10**9
 
 
 def unix_ns(moment: datetime) -> int:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import datetime
 from typing import NamedTuple
 
 import orjson
@@ -52,8 +52,9 @@ def span_frame(
     raw = raw.with_columns(segment_id=pl.col("location").str.extract(_SEGMENT)).with_columns(
         ingested_at=pl.col("segment_id").replace_strict(landed_at, return_dtype=UTC_US)
     )
-    first_ns = unix_ns(datetime.combine(settings.first_day, time(), UTC))
-    last_ns = pl.col("ingested_at").dt.epoch("ns") + settings.max_future_s * 10**9
+    first_ns = unix_ns(settings.first_start)
+    last_of = {segment_id: unix_ns(settings.last_start(at)) for segment_id, at in landed_at.items()}
+    last_ns = pl.col("segment_id").replace_strict(last_of, return_dtype=pl.Int64)
     is_early, is_late = pl.col("start_unix_ns") < first_ns, pl.col("start_unix_ns") > last_ns
     refused = raw.filter(is_early | is_late)
     early = f"it starts before {settings.first_day}; EVALPIPE_OBSERVE__FIRST_DAY sets the first day"

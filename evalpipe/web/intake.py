@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple, Self, TypeVar, TypeVarTuple
 
 import polars as pl
@@ -173,8 +173,8 @@ class Intake:
     def _accepted(self, contents: Contents, payload: Payload) -> Accepted:
         """As decoding will find its spans: traces/spans.py refuses what lies outside the same bounds."""
         observe = self.settings.observe
-        first = datetime.combine(observe.first_day, time(), UTC)
-        last = datetime.fromtimestamp(self.clock_ns() // 10**9, UTC) + timedelta(seconds=observe.max_future_s)
+        first = observe.first_start
+        last = observe.last_start(datetime.fromtimestamp(self.clock_ns() // 10**9, UTC))
         n_rejected, problem = contents.n_unusable, contents.first_problem
         # Only a day beyond the bounds, or the one in which the last lies, is worth a look at every span.
         if contents.days and (min(contents.days) < first.date() or max(contents.days) >= last.date()):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from evalpipe_tests.traces.golden.read import golden
+from evalpipe_tests.traces.golden.read import golden, steps_of
 from evalpipe_tests.traces.made import said
 
 ARGUMENTS = '{"order_id": "1042"}'
@@ -13,7 +13,7 @@ SPANS, TRACES = golden("langfuse")
 
 
 def transcript(i):
-    return [(step["role"], step["content"], step["tool"]) for step in TRACES["transcript"][i]]
+    return steps_of(TRACES.row(i, named=True))
 
 
 def test_the_observations_are_what_their_types_say():

@@ -4,14 +4,14 @@ import json
 
 import polars as pl
 
-from evalpipe_tests.traces.golden.read import golden
+from evalpipe_tests.traces.golden.read import golden, steps_of
 from evalpipe_tests.traces.made import said
 
 SPANS, TRACES = golden("mlflow")
 
 
 def transcript(i):
-    return [(step["role"], step["content"], step["tool"]) for step in TRACES["transcript"][i]]
+    return steps_of(TRACES.row(i, named=True))
 
 
 def test_every_span_is_what_its_quoted_type_says():

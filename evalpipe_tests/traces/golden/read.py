@@ -1,8 +1,9 @@
 """Golden fixtures as rows: what evalpipe makes of the spans that a library really sent."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -22,6 +23,11 @@ class Golden(NamedTuple):
 
     spans: pl.DataFrame
     traces: pl.DataFrame
+
+
+def steps_of(trace: Mapping[str, Any]) -> list[tuple[str, str, str | None]]:
+    """Role, content and tool of every step in the transcript of a TRACES row."""
+    return [(step["role"], step["content"], step["tool"]) for step in trace["transcript"]]
 
 
 def golden(name: str) -> Golden:
