@@ -82,7 +82,7 @@ class UpkeepSettings(_Stage):
 
 
 class SignalSettings(_Stage):
-    """The five signals and the anomaly score."""
+    """The signals and the anomaly score."""
 
     history_days: Count = 28  # what is usual is learned from these past days: four whole weeks
     min_history_traces: Count = 50  # below this a service's own day joins its history
@@ -96,6 +96,11 @@ class ReviewSettings(_Stage):
     capacity: Count = 100  # traces a reviewer reads in two hours a week
     default_reviewer: str = "reviewer"
     control_share: Share = 0.1  # random traces: the only unbiased view of all traffic
+    uncertainty_share: Share = 0.15  # traces on which the evaluators are unsure or disagree
+    second_share: Share = 0.1  # of a queue, read by a second reviewer too: how far people agree
+    carry_cycles: Count = 1  # an unread trace competes in so many later queues, then expires
+    estimate_days: Count = 28  # traffic that an estimate of prevalence speaks for: four queues
+    confidence: Share = 0.9  # of the intervals of yield, prevalence and agreement
     max_pattern_share: Share = 0.25  # one pattern must not fill the queue with its copies
     partial_weight: Share = 0.5  # a partial failure is half the evidence of a whole one
     seed: int = 20_261_123
@@ -105,6 +110,7 @@ class IssueSettings(_Stage):
     """When a failure mode becomes an issue that is worked on."""
 
     promote_after: Count = 3  # annotated failures before a candidate issue is active
+    propose_similarity: Share = 0.5  # from which two issues are proposed as one
 
 
 class GenerationSettings(_Stage):

@@ -207,8 +207,43 @@ SESSIONS = Table(
     partition="first_day",
 )
 
-SIGNALS = ("session_length", "token_excess", "resubmission", "tool_deviation", "hedging")
-"""The five signals, each with a value in its own unit and a score in [0, 1]."""
+SIGNALS = {
+    "session_length": "turns of the session so far, user messages included",
+    "token_excess": "log2 of tokens over what request, tools and service predict",
+    "latency": "log2 of the duration over what the same work usually takes",
+    "cost": "log2 of the cost over what the same work usually costs",
+    "resubmission": "similarity in [0, 1] to the nearest earlier request of the session",
+    "tool_deviation": "mean surprise of its tool steps under the service's own sequence model, bits",
+    "repetition": "longest run of the same call, or of the same cycle of calls",
+    "ignored_error": "failed tool calls that nothing was done about",
+    "hedging": "hedging phrases per 100 words of the answer",
+    "refusal": "sentences of the answer that refuse or deflect",
+    "unsupported": "share of the answer's content words and numbers found in no source of the trace",
+    "broken_output": "1 empty, 0.9 invalid where JSON is usual, 0.8 cut off, 0.6 repeating itself; else 0",
+    "frustration": "signs of a dissatisfied user: complaints, corrections, shouting, leaving without an answer",
+    "language_mismatch": "share of the answer in another language or script than the request's",
+    "incomplete": "defects that make the trace a partial record",
+}
+"""Each signal and the unit of its value; its score is in [0, 1]."""
+
+TRACE_FEATURES = Table(
+    "trace_features",
+    "What can be counted in a trace and its session: what is usual for a service is learned from past days of it.",
+    ("trace_id",),
+    (
+        _must("trace_id", pl.String, "the trace"),
+        _DAY,
+        Column("session_id", pl.String, "its session"),
+        _must("service_name", pl.String, "its service"),
+        Column("service_version", pl.String, "its release"),
+        _must("draw", pl.Float64, "uniform in [0, 1), by session: what is below a bound is a sample of whole sessions"),
+    ),
+    partition="day",
+)
+
+EVIDENCE = pl.Struct({"signal": pl.String, "step": pl.Int32, "text": pl.String})
+"""Where a signal shows: step, counted from 0 in the transcript (null: the whole trace), and the passage in it as it
+stands there (null: the whole step)."""
 
 TRACE_SIGNALS = Table(
     "trace_signals",
@@ -219,19 +254,18 @@ TRACE_SIGNALS = Table(
         _DAY,
         Column("session_id", pl.String, "its session"),
         _must("service_name", pl.String, "its service"),
-        Column("session_length_value", pl.Float64, "turns so far in the session, user messages included"),
-        _must("session_length_score", pl.Float64, "in [0, 1]"),
-        Column("token_excess_value", pl.Float64, "log2 of tokens over what the task would predict"),
-        _must("token_excess_score", pl.Float64, "in [0, 1]"),
-        Column("resubmission_value", pl.Float64, "similarity in [0, 1] to the nearest earlier request in the session"),
-        _must("resubmission_score", pl.Float64, "in [0, 1]"),
-        Column("tool_deviation_value", pl.Float64, "mean surprise of its tool steps, bits"),
-        _must("tool_deviation_score", pl.Float64, "in [0, 1]"),
-        Column("hedging_value", pl.Float64, "hedging phrases per 100 words of the response"),
-        _must("hedging_score", pl.Float64, "in [0, 1]"),
+        *(
+            column
+            for name, meaning in SIGNALS.items()
+            for column in (
+                Column(f"{name}_value", pl.Float64, meaning),
+                _must(f"{name}_score", pl.Float64, "in [0, 1]"),
+            )
+        ),
         _must("anomaly_score", pl.Float64, "all signals and features together, in [0, 1]"),
         _must("flagged", TEXTS, "signals at or above the flag score"),
         _must("reasons", TEXTS, "the strongest, in words"),
+        Column("evidence", pl.List(EVIDENCE), "where the flagged signals show"),
     ),
     partition="day",
 )
@@ -255,6 +289,8 @@ CANDIDATES = Table(
         _must("pattern_frequency", pl.Int32, "traces of the cycle in that group"),
         _must("arm", pl.String, "anomaly, uncertainty or control"),
         _must("inclusion_probability", pl.Float64, "chance with which the arm drew it, in (0, 1]"),
+        Column("is_second_opinion", pl.Boolean, "somebody else reads it too: to measure agreement, or to settle a tie"),
+        Column("carried_from", pl.String, "the earlier cycle in which it was queued and not read"),
         _must("status", pl.String, "queued or reviewed, when the queue was built"),
     ),
     partition="cycle",
@@ -267,15 +303,111 @@ ANNOTATIONS = Table(
     (
         _must("annotation_id", pl.String, "content hash"),
         _must("trace_id", pl.String, "the trace"),
-        _must("verdict", pl.String, "good, bad or partial"),
+        _must("verdict", pl.String, "good, bad or partial; withdrawn: takes back all the annotator said of the trace"),
         Column("failure_mode", pl.String, "in the expert's words; null when good"),
         Column("correction", pl.String, "what the answer should have been"),
         Column("comment", pl.String, "free text"),
+        Column("evidence", pl.String, "the passage of the trace that shows it"),
         _must("annotator", pl.String, "who"),
         _must("annotated_at", UTC, "when"),
         _must("label_source", pl.String, "human, programmatic (an outcome that is the truth) or model"),
         Column("cycle", pl.String, "review cycle it was queued in"),
         Column("source", pl.String, "file it came from"),
+    ),
+)
+
+REVIEW_EVENTS = Table(
+    "review_events",
+    "What reviewers did with their queue besides annotating; append-only.",
+    ("event_id",),
+    (
+        _must("event_id", pl.String, "content hash"),
+        _must("kind", pl.String, "skipped or unskipped"),
+        _must("cycle", pl.String, "the queue's"),
+        _must("trace_id", pl.String, "the trace"),
+        _must("reviewer", pl.String, "who"),
+        _must("reason", pl.String, "why it was skipped, in words; '' for unskipped"),
+        _must("at", UTC, "when"),
+    ),
+)
+
+QUEUE_YIELD = Table(
+    "queue_yield",
+    "What reading each arm of a queue found, and its lift over the random control, on people's labels.",
+    ("cycle", "arm"),
+    (
+        _must("cycle", pl.String, "ISO week of the traffic"),
+        _must("arm", pl.String, "anomaly, uncertainty or control"),
+        _must("n_queued", pl.Int64, "traces in the arm"),
+        _must("n_reviewed", pl.Int64, "of them annotated by a person"),
+        _must("n_failures", pl.Int64, "of these bad or partial"),
+        Column("failure_rate", pl.Float64, "n_failures over n_reviewed; null when nothing was read"),
+        Column("failure_rate_lower", pl.Float64, "lower bound of its interval"),
+        Column("failure_rate_upper", pl.Float64, "upper bound"),
+        Column("lift", pl.Float64, "failure rate over the control's; null for the control, or when that is 0"),
+        Column("lift_lower", pl.Float64, "lower bound of its interval"),
+        Column("lift_upper", pl.Float64, "upper bound; null when unbounded"),
+        _must("confidence", pl.Float64, "of the intervals"),
+    ),
+)
+
+PREVALENCE = Table(
+    "prevalence",
+    "How much of all traffic shows an issue, and how much of that its evaluator finds, weighted back from the queues.",
+    ("issue_id",),
+    (
+        _must("issue_id", pl.String, "the issue"),
+        _must("first_day", pl.Date, "first day of the traffic it speaks for"),
+        _must("last_day", pl.Date, "last day"),
+        _must("n_traces", pl.Int64, "traces of these days in the issue's services"),
+        _must("n_reviewed", pl.Int64, "of them read by chance: the control and uncertainty arms"),
+        _must("n_failures", pl.Int64, "of these showing the issue"),
+        Column("prevalence", pl.Float64, "share of all traces that show it; null when nothing was read"),
+        Column("prevalence_lower", pl.Float64, "lower bound of its interval"),
+        Column("prevalence_upper", pl.Float64, "upper bound"),
+        Column("evaluator_id", pl.String, "the evaluator that checks it"),
+        Column("version", pl.Int32, "its version"),
+        Column("recall", pl.Float64, "share of all failures that it flags; null without a failure among those read"),
+        Column("recall_lower", pl.Float64, "lower bound of its interval"),
+        Column("recall_upper", pl.Float64, "upper bound"),
+        _must("confidence", pl.Float64, "of the intervals"),
+    ),
+)
+
+AGREEMENT = Table(
+    "agreement",
+    "How far people agree on traces that two of them read: no evaluator can be measured as better than that.",
+    ("scope", "name"),
+    (
+        _must("scope", pl.String, "all, issue or reviewer (against all others)"),
+        _must("name", pl.String, "issue_id or reviewer; '' for all"),
+        _must("n_traces", pl.Int64, "read by at least two"),
+        _must("n_annotators", pl.Int64, "who read them"),
+        Column("kappa", pl.Float64, "Cohen's, mean over pairs weighted by traces; null when undefined"),
+        Column("kappa_lower", pl.Float64, "lower bound of its interval"),
+        Column("kappa_upper", pl.Float64, "upper bound"),
+        Column("alpha", pl.Float64, "Krippendorff's, nominal; null when undefined"),
+        Column("alpha_lower", pl.Float64, "lower bound of its interval"),
+        Column("alpha_upper", pl.Float64, "upper bound"),
+        Column("ceiling", pl.Float64, "MCC of one reader with another: what a perfect evaluator could reach"),
+        Column("ceiling_lower", pl.Float64, "lower bound of its interval"),
+        Column("ceiling_upper", pl.Float64, "upper bound"),
+        _must("confidence", pl.Float64, "of the intervals"),
+    ),
+)
+
+ISSUE_PROPOSALS = Table(
+    "issue_proposals",
+    "Issues whose failure modes seem to mean the same, for a person to merge or to keep apart.",
+    ("issue_id", "into_issue_id"),
+    (
+        _must("issue_id", pl.String, "the issue that would go"),
+        _must("into_issue_id", pl.String, "the one that would take it over"),
+        _must("name", pl.String, "name of the first"),
+        _must("into_name", pl.String, "name of the second"),
+        _must("similarity", pl.Float64, "in [0, 1]"),
+        _must("shared_words", TEXTS, "what they have in common, the most telling first"),
+        _must("reason", pl.String, "why it is proposed, in words"),
     ),
 )
 
@@ -295,7 +427,9 @@ LABELS = Table(
         _must("is_failure", pl.Boolean, "the failure is present"),
         _must("weight", pl.Float64, "evidence in (0, 1]; a partial failure counts less"),
         _must("n_annotators", pl.Int32, "people and programs that said something of the trace"),
-        _must("is_disputed", pl.Boolean, "one claims the failure, another calls the trace good"),
+        Column("n_yes", pl.Int32, "of them claiming the failure"),
+        Column("n_no", pl.Int32, "of them denying it"),
+        _must("is_disputed", pl.Boolean, "as many claim the failure as deny it: one more opinion is asked for"),
         _must("labelled_at", UTC, "latest annotation that counts"),
         _must("sources", TEXTS, "human, programmatic"),
     ),
@@ -326,7 +460,11 @@ ISSUE_EVENTS = Table(
     (
         _must("event_id", pl.String, "content hash"),
         _must("issue_id", pl.String, "the issue"),
-        _must("kind", pl.String, "sighted, promoted, renamed, merged, resolved, reopened, ignored, unignored"),
+        _must(
+            "kind",
+            pl.String,
+            "sighted, promoted, renamed, merged, split, kept_apart, resolved, reopened, ignored, unignored",
+        ),
         _must("at", UTC, "when"),
         _must("author", pl.String, "'pipeline' or a person"),
         _must("evidence", pl.String, "JSON: what the event rests on"),
@@ -484,12 +622,18 @@ TABLES: dict[str, Table] = {
         SPANS,
         TRACES,
         SESSIONS,
+        TRACE_FEATURES,
         TRACE_SIGNALS,
         CANDIDATES,
         ANNOTATIONS,
+        REVIEW_EVENTS,
+        QUEUE_YIELD,
+        PREVALENCE,
+        AGREEMENT,
         LABELS,
         ISSUES,
         ISSUE_EVENTS,
+        ISSUE_PROPOSALS,
         EVALUATORS,
         VERDICTS,
         EVALUATOR_QUALITY,
