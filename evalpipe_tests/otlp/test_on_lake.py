@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-import zstandard
 
 from evalpipe.errors import InputError
 from evalpipe.lake.store import Lake
@@ -200,16 +199,16 @@ def test_damage_in_a_journal_costs_what_is_damaged(landing, lake):
 def test_a_segment_with_a_damaged_index_lands_again(landing, lake):
     (segment_id,) = land(landing, on(0, 1), on(0, 2)).segment_ids
     place = place_of(landing, segment_id)
-    frames = bytearray(zstandard.ZstdDecompressor().decompressobj().decompress(place.read_bytes()))
-    frames[20] ^= 1
-    place.write_bytes(zstandard.ZstdCompressor().compress(bytes(frames)))
+    data = bytearray(place.read_bytes())
+    data[20] ^= 1  # the index is compressed alone, as the first
+    place.write_bytes(data)
     shutil.rmtree(landing.root / "ledger")
 
     opened = Landing(landing.root, SETTINGS)
-    assert absorb(opened, lake, now=NOW)[:5] == (0, 2, 2, 0, 1)
+    assert absorb(opened, lake, now=NOW)[:5] == (0, 2, 2, 0, 2)
 
     assert payloads_of(opened) == bytes_of(on(0, 1), on(0, 2))
-    assert "landed again" in rejections_of(lake)[0][3]
+    assert any("landed again" in reason for _, _, _, reason, _ in rejections_of(lake))
     assert absorb(opened, lake, now=NOW) == (0, 0, 0, 0, 0, [])
 
 
