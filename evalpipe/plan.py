@@ -31,6 +31,7 @@ from evalpipe.tables import (
     ISSUE_EVENTS,
     ISSUES,
     LABELS,
+    SETTLED,
     SPANS,
     TABLES,
     TRACE_SIGNALS,
@@ -115,7 +116,7 @@ def due_issues(home: Home) -> list[Due]:
     """The issues whose labels changed enough for their evaluator to be generated again."""
     issues = home.lake.read(ISSUES)
     return issues_due(
-        home.lake.read(LABELS),
+        home.lake.read(LABELS, SETTLED),
         issues,
         home.lake.read(EVALUATORS),
         attempts(home.lake, issues["issue_id"].to_list()),

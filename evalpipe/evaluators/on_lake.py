@@ -12,7 +12,7 @@ from evalpipe.evaluators.run import run_evaluators
 from evalpipe.lake.store import Lake
 from evalpipe.quality.coverage import latest_quality
 from evalpipe.settings import QualitySettings, Settings
-from evalpipe.tables import CLOSED, EVALUATOR_QUALITY, EVALUATORS, ISSUES, LABELS, TRACES, VERDICTS
+from evalpipe.tables import CLOSED, EVALUATOR_QUALITY, EVALUATORS, ISSUES, LABELS, SETTLED, TRACES, VERDICTS
 from evalpipe.traces.view import view_frame
 
 _TRUSTED = ("active", "monitoring")
@@ -63,7 +63,7 @@ def verdicts_on(lake: Lake, day: date, artifacts: Sequence[Artifact], settings: 
 def quality_of_all(lake: Lake, settings: Settings, now: datetime) -> pl.DataFrame:
     """EVALUATOR_QUALITY of the current version of every evaluator on all labels of its issue, as of `now`."""
     measured = [EVALUATOR_QUALITY.empty()]
-    labels = lake.read(LABELS)
+    labels = lake.read(LABELS, SETTLED)
     current = current_evaluators(lake.read(EVALUATORS)).sort("evaluator_id")
     for artifact in loaded(current):
         of_issue = labels.filter(pl.col("issue_id") == artifact.issue_id)

@@ -54,7 +54,7 @@ def examples_for(labels: pl.DataFrame, traces: pl.DataFrame, settings: Generatio
     """The examples of one issue, from its LABELS and the TRACES rows they speak of.
 
     A failure is a row with is_failure; every other labelled trace is a negative, whether people called it good or
-    found another failure in it. A disputed label counts as it was consolidated. Negatives come only from services
+    found another failure in it. Negatives come only from services
     where the failure was seen: telling two services apart is no evidence of a failure. A label whose trace is not
     there is left out. Raises NotEnoughEvidenceError when too few remain.
     """

@@ -16,7 +16,7 @@ from evalpipe.generation.triggers import Attempt, labels_fingerprint, waiting
 from evalpipe.ids import evaluator_id
 from evalpipe.lake.store import Lake
 from evalpipe.settings import Settings
-from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, ISSUES, LABELS, TRACES
+from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, ISSUES, LABELS, SETTLED, TRACES
 
 
 def generate_for_issue(lake: Lake, artifacts: Path, issue_id: str, *, settings: Settings, now: datetime) -> Generated:
@@ -28,7 +28,7 @@ def generate_for_issue(lake: Lake, artifacts: Path, issue_id: str, *, settings: 
     issue = lake.read(ISSUES, pl.col("issue_id") == issue_id)
     if issue.is_empty():
         raise StateError(f"there is no issue {issue_id}. Run: evalpipe issues list")
-    labels = lake.read(LABELS, pl.col("issue_id") == issue_id)
+    labels = lake.read(LABELS, SETTLED, pl.col("issue_id") == issue_id)
     attempted = labels_fingerprint(labels)
     made = _generate(lake, issue.row(0, named=True), labels, attempted, settings, now)
     rows = EVALUATORS.empty()
@@ -112,7 +112,7 @@ def evaluator_overview(lake: Lake, settings: Settings) -> pl.DataFrame:
     """
     known = standing(lake.read(EVALUATORS), lake.read(EVALUATOR_QUALITY), settings.quality)
     issues = lake.read(ISSUES, pl.col("state") == "active").join(known, on="issue_id", how="anti")
-    reasons = {row.issue_id: row.reason for row in waiting(lake.read(LABELS), issues, settings.generation)}
+    reasons = {row.issue_id: row.reason for row in waiting(lake.read(LABELS, SETTLED), issues, settings.generation)}
     none = pl.DataFrame(
         {
             "issue_id": issues["issue_id"],

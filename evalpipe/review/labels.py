@@ -18,8 +18,10 @@ def label_frame(
 
     `traces` has trace_id, day, session_id, service_name; `issue_of` has mode_key (a normalised failure mode) and
     issue_id. Of an annotator who claims the issue the vote is yes; who calls the trace good, no; who names another
-    failure abstains. The majority decides, on a tie the newest vote; without a vote the issue is absent. A present
-    failure weighs the mean of its claims (1 for bad, `partial_weight` for partial), an absent one 1.
+    failure abstains. The majority decides; without a vote the issue is absent. On a tie an outcome that is known
+    decides, if there is one on one side only; else the label is disputed and says, until one more opinion is there,
+    what the newest vote does. A present failure weighs the mean of its claims (1 for bad, `partial_weight` for
+    partial), an absent one 1.
     """
     said = (
         effective_annotations(annotations.filter(pl.col("label_source").is_in(TRUTH_SOURCES)))
@@ -35,25 +37,36 @@ def label_frame(
         .join(issue_of.unique("mode_key"), on="mode_key")
     )
     scope = claims.select("service_name", "issue_id").unique()
+    is_good, is_outcome = pl.col("verdict") == "good", pl.col("label_source") == "programmatic"
     annotated = said.group_by("trace_id", "day", "session_id", "service_name").agg(
         n_annotators=pl.col("annotator").n_unique(),
         sources=pl.col("label_source").unique().sort(),
         last_said_at=pl.col("annotated_at").max(),
-        n_no=pl.col("annotator").filter(pl.col("verdict") == "good").n_unique(),
-        last_no_at=pl.col("annotated_at").filter(pl.col("verdict") == "good").max(),
+        n_no=pl.col("annotator").filter(is_good).n_unique(),
+        is_known_no=(is_good & is_outcome).any(),
+        last_no_at=pl.col("annotated_at").filter(is_good).max(),
     )
     weight = pl.when(pl.col("verdict") == "partial").then(settings.partial_weight).otherwise(1.0)
     yes = claims.group_by("trace_id", "issue_id").agg(
-        n_yes=pl.col("annotator").n_unique(), last_yes_at=pl.col("annotated_at").max(), weight=weight.mean()
+        n_yes=pl.col("annotator").n_unique(),
+        is_known_yes=is_outcome.any(),
+        last_yes_at=pl.col("annotated_at").max(),
+        weight=weight.mean(),
     )
     is_newest_yes = (pl.col("last_yes_at") >= pl.col("last_no_at")).fill_null(False)
+    is_tie = (pl.col("n_yes") > 0) & (pl.col("n_yes") == pl.col("n_no"))
+    is_known = pl.col("is_known_yes") != pl.col("is_known_no")
     return LABELS.conform(
         annotated.join(scope, on="service_name")
         .join(yes, on=["trace_id", "issue_id"], how="left")
-        .with_columns(pl.col("n_yes").fill_null(0))
+        .with_columns(pl.col("n_yes").fill_null(0), pl.col("is_known_yes").fill_null(False))
         .with_columns(
-            is_failure=(pl.col("n_yes") > pl.col("n_no")) | ((pl.col("n_yes") == pl.col("n_no")) & is_newest_yes),
-            is_disputed=(pl.col("n_yes") > 0) & (pl.col("n_no") > 0),
+            is_failure=pl.when(is_tie & is_known)
+            .then("is_known_yes")
+            .when(is_tie)
+            .then(is_newest_yes)
+            .otherwise(pl.col("n_yes") > pl.col("n_no")),
+            is_disputed=is_tie & ~is_known,
             labelled_at=pl.coalesce(pl.max_horizontal("last_yes_at", "last_no_at"), "last_said_at"),
         )
         .with_columns(weight=pl.when("is_failure").then("weight").otherwise(1.0))

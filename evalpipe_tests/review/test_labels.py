@@ -49,6 +49,27 @@ def test_an_issue_says_nothing_about_services_in_which_it_was_never_claimed():
     assert list(labels(annotation(0, "bad", "slow"), annotation(1), known=known)) == [(made_id(0), "iss_slow")]
 
 
+def test_as_many_who_claim_as_who_deny_is_disputed_until_one_more_has_read_it():
+    tie = [annotation(1, "bad", "slow"), annotation(1, annotator="bo")]
+    assert slow(*tie)["is_disputed"]
+    assert not slow(*tie, annotation(1, annotator="cy"))["is_disputed"]
+
+
+def test_an_outcome_that_is_known_settles_a_tie():
+    known = annotation(1, "bad", "slow", annotator="replay", label_source="programmatic")
+    row = slow(known, annotation(1, annotator="bo", minute=1))
+    assert (row["is_failure"], row["is_disputed"]) == (True, False)
+
+
+def test_two_outcomes_that_contradict_each_other_settle_nothing():
+    outcomes = [
+        annotation(1, "bad", "slow", annotator="replay", label_source="programmatic"),
+        annotation(1, annotator="audit", label_source="programmatic", minute=1),
+    ]
+    row = slow(*outcomes)
+    assert (row["is_failure"], row["is_disputed"]) == (False, True)  # the newest speaks until then
+
+
 def test_what_a_model_says_is_no_label():
     assert labels(annotation(0, "bad", "slow", label_source="model")) == {}
 
@@ -61,7 +82,8 @@ def test_a_programs_outcome_is_a_label_and_says_so():
 
 def test_the_majority_decides():
     row = slow(annotation(1, "bad", "slow"), annotation(1, annotator="bo"), annotation(1, annotator="cy"))
-    assert (row["is_failure"], row["is_disputed"], row["n_annotators"], row["weight"]) == (False, True, 3, 1.0)
+    assert (row["is_failure"], row["is_disputed"], row["n_annotators"], row["weight"]) == (False, False, 3, 1.0)
+    assert (row["n_yes"], row["n_no"]) == (1, 2)
 
 
 @pytest.mark.parametrize(("minute_of_good", "is_failure"), [(-5, True), (5, False)])
