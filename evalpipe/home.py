@@ -76,6 +76,11 @@ class Home:
     def reviewers(self) -> Path:
         return self.root / "reviewers.yaml"
 
+    @property
+    def review_tokens(self) -> Path:
+        """Digests of the tokens with which reviewers sign in."""
+        return self.root / "review-tokens.json"
+
     def ingest(self, paths: Sequence[Path], *, now: datetime, progress: Callable[[int], None] | None = None) -> Landed:
         """Land OTLP files; what is refused goes to `rejections`. Raises InputError."""
         return ingest(self.landing, self.lake, paths, now=now, progress=progress)

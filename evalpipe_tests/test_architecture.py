@@ -57,11 +57,12 @@ LIBRARIES = {
     "phonenumbers": {"redaction"},
     "opentelemetry": {"otlp", "demo"},  # the demo's application is instrumented with the SDK, as a user's is
     "google": {"otlp", "demo"},
-    "sklearn": {"signals", "evaluators"},
+    "sklearn": {"signals", "issues", "evaluators"},
     "dspy": {"evaluators", "generation"},
     "litellm": {"evaluators", "generation"},
     "gepa": {"generation"},
     "isal": {"otlp"},
+    "arro3": {"otlp"},
     "starlette": {"web"},
     "uvicorn": {"web"},
     "grpc": {"web"},
@@ -69,7 +70,7 @@ LIBRARIES = {
     "typer": {"cli"},
     "rich": {"cli", "gate"},
     "altair": {"report"},
-    "jinja2": {"report"},
+    "jinja2": {"report", "web"},
 }
 
 FILES = sorted(ROOT.rglob("*.py"))

@@ -17,7 +17,11 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_a
 from evalpipe.errors import LakeConflictError, StateError
 from evalpipe.tables import Table
 
-_WRITER = WriterProperties(compression="ZSTD", compression_level=1)  # level 3 costs a third more CPU for 12 % size
+_WRITER = WriterProperties(
+    compression="ZSTD",
+    compression_level=1,  # level 3 costs a third more CPU for 12 % size
+    dictionary_page_size_limit=64 * 1024,  # texts and ids outgrow any dictionary: the default, 1 MiB, saves nothing
+)
 COMPACTED = WriterProperties(compression="ZSTD", compression_level=3)  # written once, read often
 _CONFIGURATION = {"delta.checkpointInterval": "10"}  # replaying 100 commits costs three times a checkpoint
 _MAX_ATTEMPTS = 8  # pools keep two runs off one table, so a conflict is a person or a second machine: short and rare
@@ -101,6 +105,24 @@ class Lake:
             return new.height
 
         return self._retrying(table, attempt)
+
+    def append_at(self, table: Table, frame: pl.DataFrame, version: int | None) -> int | None:
+        """Append `frame` if the table still is at `version`; the version that makes.
+
+        None, and nothing is written, when another writer got in first or the table was only made now: what was
+        decided by its rows has to be decided again.
+        """
+        handle = self.handle(table)
+        if handle is None:
+            self._created(table)
+            return None
+        if handle.version() != version:
+            return None
+        try:
+            self._write(table, handle, table.conform(frame), mode="append", scope=_WHOLE, made_from=None)
+        except CommitFailedError:
+            return None
+        return handle.version()
 
     def replace(
         self,

@@ -7,7 +7,7 @@ has to be refused, a part that is no message or no UTF-8, a field that may be th
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from itertools import pairwise
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,8 +114,8 @@ class _Messages:
     def single(self, tag: int) -> "_Single":
         """A field that each may have once."""
         fields = self.fields.of(tag)
-        found = _Single(*(np.zeros(len(self), dtype=np.int64) for _ in _Single._fields))
-        for column, values in zip(found, (fields.start, fields.end, fields.number, 1), strict=True):
+        found = _Single(self.places.start.copy(), self.places.start.copy(), np.zeros(len(self), dtype=np.bool_))
+        for column, values in zip(found, (fields.start, fields.end, True), strict=True):
             column[fields.lane] = values
         if found.is_there.sum() < len(fields.lane):
             self.mark(np.bincount(fields.lane, minlength=len(self)) > 1)
@@ -131,12 +131,11 @@ class _Messages:
 
 
 class _Single(NamedTuple):
-    """A field that each message has at most once; zeros where it has none."""
+    """A field that each message has at most once. Where it has none: nothing, at the message's start."""
 
     start: Ints
     end: Ints
-    number: Ints
-    is_there: Ints  # 0 or 1
+    is_there: Flags
 
 
 def _own_columns(spans: _Messages, cells: Cells) -> dict[str, pl.Series]:
@@ -155,8 +154,9 @@ def _own_columns(spans: _Messages, cells: Cells) -> dict[str, pl.Series]:
     message = statuses.single(_MESSAGE)
     said = message.end > message.start
     cells.put("status_message", statuses.parent[said], cells.add(wire.texts(message.start[said], message.end[said])))
-    code = np.zeros(n_spans, dtype=np.int32)
-    code[statuses.parent] = statuses.single(_CODE).number.astype(np.int32)  # an enum is the low 32 bits
+    told = statuses.single(_CODE)
+    code = np.zeros(n_spans, dtype=np.int32)  # an enum is the low 32 bits
+    code[statuses.parent[told.is_there]] = wire.varints(told.start[told.is_there]).astype(np.int32)
     columns = pl.DataFrame(
         {
             "trace_id": _hex(wire, trace_id),
@@ -191,7 +191,7 @@ def _columns_of_remains(
 ) -> dict[str, pl.Series]:
     """Resource, scope, events and links: protobuf reads them from requests that lack what is read here."""
     of_span = spans.without(_OF_SPAN)
-    has_rest = np.array([bool(rest) for rest in of_span], dtype=np.bool_)
+    has_rest = np.fromiter(map(bool, of_span), dtype=np.bool_)
     of_scope = _filled(scopes.without((_SPANS,)), _SPANS, spans.parent[has_rest], filter(None, of_span))
     of_resource = _filled(resources.without((_SCOPE_SPANS,)), _SCOPE_SPANS, scopes.parent, of_scope)
     bodies = _filled(requests.without((_RESOURCE_SPANS,)), _RESOURCE_SPANS, resources.parent, of_resource)
@@ -241,7 +241,7 @@ def _put_attributes(spans: _Messages, promotion: Promotion, cells: Cells) -> Non
     pairs = _Pairs(spans.inside(_ATTRIBUTE))
     objects: dict[str, list[Ints]] = {prefix: [] for prefix in ("", *promotion.families)}
     place = pairs.add_texts(cells, np.array([key in promotion.keys for key in pairs.keys], dtype=np.bool_))
-    for key, chosen in zip(pairs.keys, pairs.by_key(), strict=True):
+    for key, chosen in zip(pairs.keys, pairs.by_key, strict=True):
         if key in promotion.keys:
             said = chosen[place[chosen] >= 0]
             cells.put(column_of(key), pairs.row[said], place[said])
@@ -262,24 +262,21 @@ class _Pairs:
         self.row = pairs.parent
         self._wire = pairs.wire
         key, values = pairs.single(_KEY), pairs.inside(_VALUE)
-        keys = pl.DataFrame({"key": self._wire.texts(key.start, key.end)})
-        distinct = keys.unique(maintain_order=True).with_row_index("number")
-        self.keys: list[str] = distinct["key"].to_list()
-        self.key = keys.join(distinct, on="key", how="left", maintain_order="left")["number"].to_numpy()
+        keys = pl.DataFrame({"key": self._wire.slices(key.start, key.end)}).with_row_index("pair")
+        of_key = keys.group_by("key", maintain_order=True).agg("pair")
+        self.keys: list[str] = of_key["key"].cast(pl.String).to_list()
+        self.by_key: list[Ints] = [of_one.to_numpy() for of_one in of_key["pair"]]  # indexes of its pairs, ascending
+        self.key = np.zeros(len(pairs), dtype=np.int64)
+        for number, of_one in enumerate(self.by_key):
+            self.key[of_one] = number
         pair = values.parent[values.fields.lane]
-        self._tag, self._start, self._end, self._number = (np.zeros(len(pairs), dtype=np.int64) for _ in range(4))
-        self._tag[pair], self._start[pair] = values.fields.tag, values.fields.start
-        self._end[pair], self._number[pair] = values.fields.end, values.fields.number
-        is_plain = np.isin(self._tag, (_STRING, _BOOL, _INT, _DOUBLE)) & (key.is_there == 1)
+        self._tag, self._start, self._end = (np.zeros(len(pairs), dtype=np.int64) for _ in range(3))
+        self._tag[pair], self._start[pair], self._end[pair] = values.fields.tag, values.fields.start, values.fields.end
+        is_plain = np.isin(self._tag, (_STRING, _BOOL, _INT, _DOUBLE)) & key.is_there
         for lanes, n_expected in ((pairs.fields.lane, 2), (pair, 1)):
             is_plain &= np.bincount(lanes, minlength=len(pairs)) == n_expected
         self._tag[~is_plain] = _BY_PROTOBUF
         self._others = self._read_by_protobuf(pairs, np.flatnonzero(~is_plain))
-
-    def by_key(self) -> list[Ints]:
-        """The indexes of the pairs of every key, ascending."""
-        order = np.argsort(self.key.astype(np.min_scalar_type(len(self.keys))), kind="stable")
-        return np.split(order, np.cumsum(np.bincount(self.key, minlength=len(self.keys))))[:-1]
 
     def add_texts(self, cells: Cells, of_keys: Flags) -> Ints:
         """Add the values of pairs with some keys, as text; their places, -1 of a pair with another key or no value."""
@@ -287,7 +284,7 @@ class _Pairs:
         chosen = of_keys[self.key]
         strings, integers = (np.flatnonzero(chosen & (self._tag == tag)) for tag in (_STRING, _INT))
         place[strings] = cells.add(self._wire.texts(self._start[strings], self._end[strings]))
-        place[integers] = cells.add(pl.Series(self._number[integers]).cast(pl.String))
+        place[integers] = cells.add(pl.Series(self._wire.varints(self._start[integers])).cast(pl.String))
         others = np.flatnonzero(chosen & (place < 0))
         values = self._values(others)
         said = np.array([value is not None for value in values], dtype=np.bool_)
@@ -298,12 +295,10 @@ class _Pairs:
         """Pairs as a JSON object a row, keys without `prefix`; of a key that is there twice the last value."""
         rows = self.row[chosen]
         names = np.array([key.removeprefix(prefix) for key in self.keys], dtype=object)[self.key[chosen]].tolist()
-        values = self._values(chosen)
+        members = zip(names, self._values(chosen), strict=True)
         first = np.flatnonzero(np.diff(rows, prepend=-1))
-        texts = [
-            orjson.dumps(dict(zip(names[begin:end], values[begin:end], strict=True)))
-            for begin, end in pairwise([*first.tolist(), len(rows)])
-        ]
+        n_members = np.diff(first, append=len(rows))
+        texts = [orjson.dumps(dict(islice(members, n))) for n in n_members.tolist()]
         return rows[first], pl.Series(texts, dtype=pl.Binary).cast(pl.String)
 
     def _values(self, chosen: Ints) -> list[Any]:
@@ -311,8 +306,8 @@ class _Pairs:
         values = np.empty(len(chosen), dtype=object)
         for kind, read in (
             (_STRING, lambda which: self._wire.texts(self._start[which], self._end[which]).to_list()),
-            (_INT, lambda which: self._number[which].tolist()),
-            (_BOOL, lambda which: (self._number[which] != 0).tolist()),
+            (_INT, lambda which: self._wire.varints(self._start[which]).tolist()),
+            (_BOOL, lambda which: (self._wire.varints(self._start[which]) != 0).tolist()),
             (_DOUBLE, lambda which: map(double, self._wire.octets(self._start[which], 8).view("<f8").ravel().tolist())),
             (_BY_PROTOBUF, lambda which: map(self._others.__getitem__, which.tolist())),
         ):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from arro3.core import Array, list_array
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
@@ -27,7 +28,7 @@ _MAX_NUMBER_BYTES = np.array([_MAX_VARINT_BYTES, _ANY, _MAX_LENGTH_BYTES, 0, 0, 
 _BEYOND = 1 << 62  # the end of a field that cannot be read: outside of any message
 _PADDING = bytes(2 * (_MAX_VARINT_BYTES + 1))  # what is read of a cut-off message is still there
 _N_LANES = 8_192  # walked together: what a step makes stays in the processor's cache
-_FEW = 64  # lanes are quicker walked one after the other than in lockstep
+_FEW = 32  # lanes are quicker walked one after the other than in lockstep
 
 
 class Fields(NamedTuple):
@@ -41,11 +42,11 @@ class Fields(NamedTuple):
     at: Ints  # where the tag begins
     start: Ints  # where the value begins, after its length
     end: Ints
-    number: Ints  # the 64 bits of a varint; the length of what is length-delimited
 
     def where(self, chosen: Flags) -> "Fields":
         """Those that are chosen."""
-        return Fields(*(column[chosen] for column in self))
+        places = np.flatnonzero(chosen)  # once, not once a column
+        return Fields(*(column[places] for column in self))
 
     def of(self, tag: int) -> "Fields":
         """Those with one tag."""
@@ -65,7 +66,7 @@ class Fields(NamedTuple):
         return Fields(*(column[order] for column in self))
 
 
-_NO_FIELDS = Fields(*(np.zeros(0, dtype=np.int64) for _ in range(6)))
+_NO_FIELDS = Fields(*(np.zeros(0, dtype=np.int64) for _ in Fields._fields))
 
 
 class Walk(NamedTuple):
@@ -83,9 +84,9 @@ class Wire:
         lengths = np.array([len(message) for message in messages], dtype=np.int64)
         end = np.cumsum(lengths)
         lane = np.arange(len(messages))
-        self.messages = Fields(lane, lane, end - lengths, end - lengths, end, lengths)  # as if they were fields
+        self.messages = Fields(lane, lane, end - lengths, end - lengths, end)  # as if they were fields
         self._octets = np.frombuffer(self.bytes, dtype=np.uint8)
-        self._whole = pl.Series([self.bytes, b""], dtype=pl.Binary)  # gathered from one value, polars copies it
+        self._values = Array.from_buffer(self.bytes)
 
     def walk(self, start: Ints, end: Ints) -> Walk:
         """The fields of the messages that lie at these places."""
@@ -109,14 +110,15 @@ class Wire:
             for one, place, stop in zip(lane.tolist(), at.tolist(), limit.tolist(), strict=True):
                 rows = list(_fields_of_one(self.bytes, one, place, stop))
                 is_given_up[one] = (rows[-1][4] if rows else place) != stop
-                steps.append(Fields(*np.array(rows, dtype=np.int64).reshape(-1, 6).T))
+                steps.append(Fields(*np.array(rows, dtype=np.int64).reshape(-1, len(Fields._fields)).T))
         return Walk(Fields(*map(np.concatenate, zip(*steps, strict=True))), is_given_up)
 
     def slices(self, start: Ints, end: Ints) -> pl.Series:
-        """The bytes at these places."""
-        whole = self._whole.gather(np.zeros(len(start), dtype=np.uint32))
-        places = pl.DataFrame({"whole": whole, "start": start, "length": end - start})
-        return places.select(pl.col("whole").bin.slice("start", "length")).to_series()
+        """The bytes at these places, which ascend. They are not copied, so they keep the wire in memory."""
+        # Arrow has lists of bytes that lie one after the other: here every second is what lies between two places.
+        edges = np.zeros(2 * len(start) + 1, dtype=np.int64)
+        edges[1::2], edges[2::2] = start, end
+        return pl.Series(list_array(Array(edges), self._values)).cast(pl.Binary).gather_every(2, 1)
 
     def texts(self, start: Ints, end: Ints) -> pl.Series:
         """The same as text. Raises ComputeError where it is not UTF-8."""
@@ -125,6 +127,10 @@ class Wire:
     def octets(self, start: Ints, n_octets: int) -> NDArray[np.uint8]:
         """So many bytes from each of these places on, a row each."""
         return sliding_window_view(self._octets, n_octets)[start]
+
+    def varints(self, start: Ints) -> Ints:
+        """The 64 bits of the varints that begin at these places."""
+        return self._varints(start)[0]
 
     def _step(self, lane: Ints, at: Ints) -> Fields:
         """The field of every lane at `at`; one that cannot be read ends beyond everything."""
@@ -141,7 +147,7 @@ class Wire:
             | (tag < 8)  # field number 0
             | (stop - after > _MAX_NUMBER_BYTES[wire_type])
         )
-        return Fields(lane, tag, at, start, np.where(is_unreadable, _BEYOND, end), number)
+        return Fields(lane, tag, at, start, np.where(is_unreadable, _BEYOND, end))
 
     def _varints(self, at: Ints) -> tuple[Ints, Ints]:
         """The varints at these places, and where each ends; one that is too long ends a byte after the longest."""
@@ -160,16 +166,16 @@ class Wire:
         return value, end
 
 
-def _fields_of_one(data: bytes, lane: int, at: int, limit: int) -> Iterator[tuple[int, int, int, int, int, int]]:
+def _fields_of_one(data: bytes, lane: int, at: int, limit: int) -> Iterator[tuple[int, int, int, int, int]]:
     """What `_step` reads of one lane, to its end or to the first field that cannot be read."""
     while at < limit:
         tag, after = _varint(data, at)
-        number, stop = _varint(data, after)
+        length, stop = _varint(data, after)
         match tag & 7:
             case 0 if stop - after <= _MAX_VARINT_BYTES:
                 start, end = after, stop
             case 2 if stop - after <= _MAX_LENGTH_BYTES:
-                start, end = stop, stop + number
+                start, end = stop, stop + length
             case 1:
                 start, end = after, after + 8
             case 5:
@@ -178,7 +184,7 @@ def _fields_of_one(data: bytes, lane: int, at: int, limit: int) -> Iterator[tupl
                 return
         if after - at > _MAX_TAG_BYTES or tag < 8 or end > limit:
             return
-        yield lane, tag, at, start, end, (number + 2**63) % 2**64 - 2**63  # as int64, like the others
+        yield lane, tag, at, start, end
         at = end
 
 

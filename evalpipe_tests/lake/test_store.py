@@ -199,3 +199,12 @@ def test_compaction_beside_running_writers_loses_no_row_and_stops_none(tmp_path:
     assert upkeep.exitcode == 0
     ids = lake.read(VERDICTS)["trace_id"]
     assert ids.n_unique() == ids.len() == 1 + 4 + 2 * 4
+
+
+def test_rows_that_rest_on_a_version_are_appended_to_no_other(lake: Lake):
+    assert lake.append_at(VERDICTS, verdicts(["a"]), None) is None  # only made now: look again
+    version = lake.version(VERDICTS)
+    assert version is not None
+    assert lake.append_at(VERDICTS, verdicts(["a"]), version) == version + 1
+    assert lake.append_at(VERDICTS, verdicts(["b"]), version) is None
+    assert lake.read(VERDICTS)["trace_id"].to_list() == ["a"]

@@ -42,7 +42,8 @@ def read(wire: Wire, lane: int = 0) -> list[tuple[int, int, int | bytes]]:
     """The fields of one message as (field number, wire type, value)."""
     found, is_given_up = wire.walk(wire.messages.start, wire.messages.end)
     assert not is_given_up.any()
-    rows = zip(*(column.tolist() for column in found.where(found.lane == lane)), strict=True)
+    fields = found.where(found.lane == lane)
+    rows = zip(*(column.tolist() for column in (*fields, wire.varints(fields.start))), strict=True)
     return [
         (tag >> 3, tag & 7, number % 2**64 if tag & 7 == 0 else wire.bytes[start:end])
         for _, tag, _, start, end, number in rows
