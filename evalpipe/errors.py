@@ -22,6 +22,10 @@ class StateError(EvalpipeError):
     """The request is sound but not in this state: an unknown issue, a release never seen, an empty home."""
 
 
+class ConflictError(StateError):
+    """Somebody, perhaps the same person in another window, has changed what the request rests on. Nothing was done."""
+
+
 class JournalError(StateError):
     """Received bytes could not be made durable: a full or failing disk. Nothing of the batch counts as received."""
 

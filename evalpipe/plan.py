@@ -22,6 +22,7 @@ from evalpipe.ranges import days_around
 from evalpipe.review.annotations import inbox_files
 from evalpipe.review.queues import cycle_of
 from evalpipe.tables import (
+    AGREEMENT,
     ANNOTATIONS,
     CANDIDATES,
     COVERAGE,
@@ -29,11 +30,15 @@ from evalpipe.tables import (
     EVALUATORS,
     GATE_RUNS,
     ISSUE_EVENTS,
+    ISSUE_PROPOSALS,
     ISSUES,
     LABELS,
+    PREVALENCE,
+    QUEUE_YIELD,
     SETTLED,
     SPANS,
     TABLES,
+    TRACE_FEATURES,
     TRACE_SIGNALS,
     TRACES,
     VERDICTS,
@@ -49,19 +54,31 @@ CODE_VERSIONS: Mapping[str, str] = {
     "spans": "2",
     "traces": "2",
     "sessions": "2",
-    "trace_signals": "1",
-    "candidates": "1",
+    "trace_features": "1",
+    "trace_signals": "2",
     "annotations": "1",
     "issue_events": "1",
-    "labels": "1",
+    "labels": "2",
     "issues": "1",
+    "issue_proposals": "1",
+    "agreement": "1",
     "evaluators": "1",
     "verdicts": "1",
-    "evaluator_quality": "1",
+    "candidates": "2",
+    "queue_yield": "1",
+    "prevalence": "1",
+    "evaluator_quality": "2",
     "coverage": "1",
-    "coverage_report": "2",
+    "coverage_report": "3",
 }
 """Every asset in the order in which `evalpipe run` materialises them, which is an order of the asset graph."""
+
+UP_TO_QUEUE = (
+    *("raw_otlp", "spans", "traces", "sessions", "trace_features", "trace_signals"),
+    *("verdicts", "candidates"),
+)
+"""What new traffic needs before people can read it. The evaluators there are judge it first, so that the queue knows
+where they are unsure."""
 
 
 class Stale(NamedTuple):
@@ -162,7 +179,11 @@ def _traces(home: Home, now: datetime) -> dict[str, object]:
 
 
 def _after(table: Table) -> Callable[[Home], dict[str, object]]:
-    """Day by day from the same day of one table."""
+    """Day by day from the same day of one table.
+
+    Not from the days before it, which teach what is usual: what reviewers were shown is not reordered because an older
+    day has changed since.
+    """
 
     def inputs(home: Home) -> dict[str, object]:
         made_from = home.lake.made_from(table, [str(day) for day in traffic_days(home)])
@@ -202,6 +223,37 @@ def _issues(home: Home) -> dict[str, object]:
     return {WHOLE: _made_from(home, LABELS)} if home.lake.version(LABELS) is not None else {}
 
 
+def _issue_proposals(home: Home) -> dict[str, object]:
+    if home.lake.version(ISSUES) is None:
+        return {}
+    return {WHOLE: [_made_from(home, ISSUES), _rows(home, ANNOTATIONS), _rows(home, ISSUE_EVENTS)]}
+
+
+def _agreement(home: Home) -> dict[str, object]:
+    if home.lake.version(ISSUE_EVENTS) is None:
+        return {}
+    return {WHOLE: [_rows(home, ANNOTATIONS), _rows(home, ISSUE_EVENTS)]}
+
+
+def _queue_yield(home: Home) -> dict[str, object]:
+    if home.lake.version(CANDIDATES) is None or home.lake.version(ANNOTATIONS) is None:
+        return {}
+    return {WHOLE: [_queues(home), _rows(home, ANNOTATIONS)]}
+
+
+def _prevalence(home: Home) -> dict[str, object]:
+    if home.lake.version(CANDIDATES) is None or home.lake.version(ISSUES) is None:
+        return {}
+    days = [str(day) for day in traffic_days(home)]
+    verdicts = home.lake.made_from(VERDICTS, days)
+    return {WHOLE: [_queues(home), _made_from(home, LABELS), _made_from(home, ISSUES), verdicts]}
+
+
+def _queues(home: Home) -> dict[str, int | None]:
+    cycles = sorted({cycle_of(day) for day in traffic_days(home)})
+    return home.lake.made_from(CANDIDATES, cycles)
+
+
 def _verdicts(home: Home) -> dict[str, object]:
     days = [str(day) for day in traffic_days(home)]
     suite = suite_of(home)
@@ -237,7 +289,8 @@ def _coverage_report(home: Home) -> dict[str, object]:
     if home.lake.version(COVERAGE) is None:
         return {}
     traces = home.lake.made_from(TRACES, [str(day) for day in traffic_days(home)])
-    return {WHOLE: [_made_from(home, COVERAGE), _rows(home, GATE_RUNS), _rows(home, CANDIDATES), traces]}
+    findings = [_made_from(home, table) for table in (QUEUE_YIELD, PREVALENCE, AGREEMENT, ISSUE_PROPOSALS)]
+    return {WHOLE: [_made_from(home, COVERAGE), _rows(home, GATE_RUNS), findings, traces]}
 
 
 def _made_from(home: Home, table: Table) -> int | None:
@@ -254,12 +307,17 @@ _INPUTS: Mapping[str, Callable[[Home], dict[str, object]]] = {
     "raw_otlp": _raw_otlp,
     "spans": _spans,
     "sessions": _after(TRACES),
-    "trace_signals": _after(TRACES),
+    "trace_features": _after(TRACES),
+    "trace_signals": _after(TRACE_FEATURES),
     "candidates": _candidates,
     "annotations": _annotations,
     "issue_events": _issue_events,
     "labels": _labels,
     "issues": _issues,
+    "issue_proposals": _issue_proposals,
+    "agreement": _agreement,
+    "queue_yield": _queue_yield,
+    "prevalence": _prevalence,
     "verdicts": _verdicts,
     "evaluator_quality": _evaluator_quality,
     "coverage": _coverage,

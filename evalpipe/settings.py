@@ -103,6 +103,7 @@ class ReviewSettings(_Stage):
     confidence: Share = 0.9  # of the intervals of yield, prevalence and agreement
     max_pattern_share: Share = 0.25  # one pattern must not fill the queue with its copies
     partial_weight: Share = 0.5  # a partial failure is half the evidence of a whole one
+    desk_bytes: Count = 256 * 1024 * 1024  # conversations that the review page keeps in memory; one queue always
     seed: int = 20_261_123
 
 
@@ -110,7 +111,7 @@ class IssueSettings(_Stage):
     """When a failure mode becomes an issue that is worked on."""
 
     promote_after: Count = 3  # annotated failures before a candidate issue is active
-    propose_similarity: Share = 0.5  # from which two issues are proposed as one
+    propose_similarity: Share = 0.45  # from which two issues are proposed as one: a glance costs less than a double
 
 
 class GenerationSettings(_Stage):

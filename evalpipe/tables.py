@@ -219,12 +219,19 @@ SIGNALS = {
     "hedging": "hedging phrases per 100 words of the answer",
     "refusal": "sentences of the answer that refuse or deflect",
     "unsupported": "share of the answer's content words and numbers found in no source of the trace",
-    "broken_output": "1 empty, 0.9 invalid where JSON is usual, 0.8 cut off, 0.6 repeating itself; else 0",
+    "broken_output": "1 empty, 0.9 an error or invalid where JSON is usual, 0.8 cut off, 0.6 repeating itself; else 0",
     "frustration": "signs of a dissatisfied user: complaints, corrections, shouting, leaving without an answer",
     "language_mismatch": "share of the answer in another language or script than the request's",
     "incomplete": "defects that make the trace a partial record",
 }
 """Each signal and the unit of its value; its score is in [0, 1]."""
+
+EVIDENCE = pl.Struct({"signal": pl.String, "step": pl.Int32, "text": pl.String})
+"""Where a signal shows: step, counted from 0 in the transcript (null: the whole trace), and the passage in it as it
+stands there (null: the whole step)."""
+
+CALL = pl.Struct({"tool": pl.String, "step": pl.Int32})
+"""One tool call of a transcript: which tool, and its step there."""
 
 TRACE_FEATURES = Table(
     "trace_features",
@@ -237,13 +244,44 @@ TRACE_FEATURES = Table(
         _must("service_name", pl.String, "its service"),
         Column("service_version", pl.String, "its release"),
         _must("draw", pl.Float64, "uniform in [0, 1), by session: what is below a bound is a sample of whole sessions"),
+        _must("n_turns", pl.Int64, "turns of the session so far, user messages included"),
+        _must("session_s", pl.Float64, "seconds from the first start of the session to the end of this trace"),
+        Column("context_growth", pl.Float64, "input tokens a model call over those in the session's first trace"),
+        Column("n_tokens", pl.Int64, "input and output tokens; null when none reported"),
+        Column("cost_usd", pl.Float64, "cost; null when unknown"),
+        _must("duration_s", pl.Float64, "duration"),
+        _must("n_user_messages", pl.Int64, "user messages"),
+        _must("n_user_words", pl.Int64, "words in them"),
+        _must("n_tool_calls", pl.Int64, "tool calls"),
+        Column("similarity", pl.Float64, "of its requests to the nearest earlier one, in [0, 1]; null without one"),
+        _must("n_times_asked", pl.Int64, "times its most repeated request was asked, this one included"),
+        _must("n_complaints", pl.Int64, "complaints, corrections and shouts of the user"),
+        _must("complaints", TEXTS, "what they were"),
+        _must("is_left_unanswered", pl.Boolean, "the last user message got no answer"),
+        Column("n_answer_words", pl.Int64, "words of the answers; null without one"),
+        Column("hedges_per_100_words", pl.Float64, "hedging phrases per 100 of them"),
+        _must("hedges", TEXTS, "the phrases"),
+        _must("n_refusals", pl.Int64, "sentences of the answer that refuse or deflect"),
+        _must("refusals", TEXTS, "their phrases"),
+        Column("broken_output", pl.Float64, "as the signal, but for invalid JSON, which needs to know what is usual"),
+        Column("is_json", pl.Boolean, "the final answer is a JSON object or array; null without one"),
+        Column("is_cut_off", pl.Boolean, "the final answer stops in the middle"),
+        Column("language_mismatch", pl.Float64, "share of the answer in another language or script than the request's"),
+        Column("request_language", pl.String, "language of the requests"),
+        Column("answer_language", pl.String, "language of the answers"),
+        _must("calls", pl.List(CALL), "its tool calls in order, the first 1,000"),
+        _must("n_repeats", pl.Int64, "longest run of the same call, or of the same cycle of calls; 0 without calls"),
+        _must("repeated", TEXTS, "the tools of that cycle"),
+        _must("n_ignored_errors", pl.Int64, "failed tool calls that nothing was done about"),
+        Column("ignored_tool", pl.String, "the tool of the first of them"),
+        Column("unsupported", pl.Float64, "as the signal; null without a source or an answer"),
+        Column("n_unsupported_numbers", pl.Int64, "numbers of the answer that are in no source"),
+        _must("defects", TEXTS, "as in traces"),
+        _must("is_error", pl.Boolean, "the application reported an error for the whole trace"),
+        Column("evidence", pl.List(EVIDENCE), "where each signal would show"),
     ),
     partition="day",
 )
-
-EVIDENCE = pl.Struct({"signal": pl.String, "step": pl.Int32, "text": pl.String})
-"""Where a signal shows: step, counted from 0 in the transcript (null: the whole trace), and the passage in it as it
-stands there (null: the whole step)."""
 
 TRACE_SIGNALS = Table(
     "trace_signals",
@@ -281,14 +319,14 @@ CANDIDATES = Table(
         _must("day", pl.Date, "UTC date of the trace"),
         Column("session_id", pl.String, "its session"),
         _must("service_name", pl.String, "its service"),
-        _must("queue", pl.String, "signal it is here for, or 'control'"),
+        _must("queue", pl.String, "signal it is here for, or 'control', 'uncertainty' where it was drawn"),
         _must("rank", pl.Int32, "reading order from 1"),
-        _must("priority", pl.Float64, "impact: frequency x severity x anomaly"),
+        _must("priority", pl.Float64, "impact: log2 of frequency x severity x anomaly x experience"),
         _must("reasons", TEXTS, "why it was chosen, in words"),
         _must("pattern_id", pl.String, "group of alike traces"),
         _must("pattern_frequency", pl.Int32, "traces of the cycle in that group"),
         _must("arm", pl.String, "anomaly, uncertainty or control"),
-        _must("inclusion_probability", pl.Float64, "chance with which the arm drew it, in (0, 1]"),
+        _must("inclusion_probability", pl.Float64, "chance that either drawn arm took it, in (0, 1]; 1: chosen"),
         Column("is_second_opinion", pl.Boolean, "somebody else reads it too: to measure agreement, or to settle a tie"),
         Column("carried_from", pl.String, "the earlier cycle in which it was queued and not read"),
         _must("status", pl.String, "queued or reviewed, when the queue was built"),
@@ -336,7 +374,7 @@ QUEUE_YIELD = Table(
     "What reading each arm of a queue found, and its lift over the random control, on people's labels.",
     ("cycle", "arm"),
     (
-        _must("cycle", pl.String, "ISO week of the traffic"),
+        _must("cycle", pl.String, "ISO week of the traffic; 'all' for all weeks of the estimate together"),
         _must("arm", pl.String, "anomaly, uncertainty or control"),
         _must("n_queued", pl.Int64, "traces in the arm"),
         _must("n_reviewed", pl.Int64, "of them annotated by a person"),
@@ -434,6 +472,9 @@ LABELS = Table(
         _must("sources", TEXTS, "human, programmatic"),
     ),
 )
+
+SETTLED = ~pl.col("is_disputed")
+"""The rows of LABELS that are evidence: as many who claim as who deny say nothing yet."""
 
 ISSUES = Table(
     "issues",

@@ -20,11 +20,11 @@ from evalpipe.gate.judge import GateOutcome
 from evalpipe.gate.on_lake import gate
 from evalpipe.home import Home
 from evalpipe.materialise import materialise_stale
+from evalpipe.plan import UP_TO_QUEUE
 from evalpipe.review.on_lake import deliver
 from evalpipe.review.queues import cycle_of
 from evalpipe.tables import CANDIDATES, GATE_RUNS
 
-_UP_TO_QUEUE = ("raw_otlp", "spans", "traces", "sessions", "trace_signals", "candidates")
 _N_GATE_CASES = 150
 
 Announce = Callable[[str], None]
@@ -86,7 +86,7 @@ def _week(
     traffic = week_of_traffic(plan, week, home.root / "demo" / "traffic")
     truth |= traffic.truth
     home.landing.ingest(traffic.paths, now=monday)
-    materialise_stale(home, instance, _UP_TO_QUEUE, lambda asset, _: say(asset), at=monday.isoformat())
+    materialise_stale(home, instance, UP_TO_QUEUE, lambda asset, _: say(asset), at=monday.isoformat())
     say("the reviewer reads the queue")
     n_annotations = _review(home, plan, week, truth, monday)
     materialise_stale(home, instance, (), lambda asset, _: say(asset), at=_after(monday))

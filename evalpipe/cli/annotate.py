@@ -24,7 +24,10 @@ def build(context: typer.Context) -> None:
     """Build the queues whose traffic changed, and what they rest on."""
     from evalpipe.cli.observe import run
 
-    run(context, only=["raw_otlp", "spans", "traces", "sessions", "trace_signals", "candidates"])
+    run(
+        context,
+        only=["raw_otlp", "spans", "traces", "sessions", "trace_features", "trace_signals", "verdicts", "candidates"],
+    )
 
 
 @queue.command("list")

@@ -2,9 +2,15 @@
 
 import dagster as dg
 
+OBSERVED = ("raw_otlp", "spans", "traces", "sessions", "trace_features", "trace_signals")
+"""What one run makes of new traffic, in order."""
+
+ANNOTATED = ("annotations", "issue_events", "labels", "issues", "issue_proposals", "agreement", "queue_yield")
+"""What one run makes of new annotations, in order; generation comes after it."""
+
 observe_job = dg.define_asset_job(
     "observe_job",
-    dg.AssetSelection.assets("raw_otlp", "spans", "traces", "sessions", "trace_signals"),
+    dg.AssetSelection.assets(*OBSERVED),
     description="What has landed for a day or a range of days: spans, traces, sessions and signals.",
 )
 annotation_cycle_job = dg.define_asset_job(
@@ -12,8 +18,8 @@ annotation_cycle_job = dg.define_asset_job(
 )
 annotations_job = dg.define_asset_job(
     "annotations_job",
-    dg.AssetSelection.assets("annotations", "issue_events", "labels", "issues"),
-    description="Take the inbox in: annotations, the issues born from them, and labels.",
+    dg.AssetSelection.assets(*ANNOTATED),
+    description="Take the inbox in: annotations, the issues born from them, labels, and what reviewing found.",
 )
 generate_job = dg.define_asset_job(
     "generate_job", dg.AssetSelection.assets("evaluators"), description="Generate one issue's evaluator again."
@@ -23,7 +29,7 @@ verdicts_job = dg.define_asset_job(
 )
 coverage_job = dg.define_asset_job(
     "coverage_job",
-    dg.AssetSelection.assets("evaluator_quality", "coverage", "coverage_report"),
+    dg.AssetSelection.assets("prevalence", "evaluator_quality", "coverage", "coverage_report"),
     description="Measure every evaluator, what the suite covers, and write the report.",
 )
 maintenance_job = dg.define_asset_job(

@@ -5,7 +5,7 @@ from datetime import date
 
 import dagster as dg
 
-from evalpipe.defs.jobs import annotations_job, generate_job, observe_job, verdicts_job
+from evalpipe.defs.jobs import ANNOTATED, OBSERVED, annotations_job, generate_job, observe_job, verdicts_job
 from evalpipe.defs.partitions import BY_ISSUE
 from evalpipe.defs.resources import HomeResource
 from evalpipe.ids import content_hash
@@ -17,7 +17,6 @@ _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
 
 
-_OBSERVED = ("raw_otlp", "spans", "traces", "sessions", "trace_signals")
 _MAX_FAILURES = 3  # of runs with the same inputs: what failed three times needs a person
 _INPUTS_TAG = "evalpipe/inputs"
 _UNFINISHED = [
@@ -38,7 +37,7 @@ _UNFINISHED = [
 def landing_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult | dg.SkipReason:
     opened, now = home.open(), home.now()
     opened.absorb(now)
-    waiting = [stale(opened, asset, now) for asset in _OBSERVED]
+    waiting = [stale(opened, asset, now) for asset in OBSERVED]
     days = {day for asset in waiting for day in asset.partitions}
     if not days:
         return dg.SkipReason("every landed segment is in spans and traces")
@@ -84,7 +83,7 @@ def _until_it_fails_for_good(
 )
 def annotation_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
     opened = home.open()
-    for asset in ("annotations", "issue_events", "labels", "issues"):
+    for asset in ANNOTATED:
         if inputs := stale(opened, asset, home.now()).should_be:
             run_key = f"{asset}:{content_hash(sorted(inputs.items()))}"
             return dg.SensorResult(run_requests=[dg.RunRequest(job_name="annotations_job", run_key=run_key)])

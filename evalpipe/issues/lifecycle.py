@@ -1,38 +1,32 @@
-"""The issue state machine: events -> states, evidence -> new events. Nobody edits a state; everything is an event.
+"""Who may decide what: a person's decision, or the evidence, and the state of the issues -> the event that says so.
 
-Which failure mode belongs to which issue is asked in grouping.py; reading and writing are in defs/assets.
+What became of the issues is in replay.py, which failure modes are new in grouping.py; reading and writing in
+on_lake.py.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from itertools import count
+from typing import Any
 
 import polars as pl
 
 from evalpipe.errors import StateError
-from evalpipe.ids import IssueId, content_hash, normalised_failure_mode
+from evalpipe.ids import IssueId, content_hash, issue_id, normalised_failure_mode
+from evalpipe.issues.claims import claims_of
+from evalpipe.issues.replay import ALLOWED_IN, OPEN, Issues, IssueState, replay
 from evalpipe.settings import IssueSettings
-from evalpipe.tables import ISSUE_EVENTS, ISSUES, TRUTH_SOURCES
+from evalpipe.tables import ISSUE_EVENTS, ISSUES
 
-STATES = ("candidate", "active", "resolved", "ignored", "merged")
-OPEN = ("candidate", "active")
 PIPELINE = "pipeline"
 """The author of what no person decided."""
 
-_ALLOWED_IN: dict[str, tuple[str, ...]] = {  # the states in which an event changes anything; elsewhere it is void
-    "promoted": ("candidate",),
-    "renamed": ("candidate", "active", "resolved", "ignored"),
-    "merged": ("candidate", "active", "resolved", "ignored"),
-    "resolved": OPEN,
-    "reopened": ("resolved",),
-    "ignored": OPEN,
-    "unignored": ("ignored",),
-}
 _NEEDED = {
     "renamed": "one that is not merged",
     "merged": "one that is not merged",
+    "split": "one that is not merged",
+    "kept_apart": "one that is not merged",
     "resolved": "an open issue",
     "reopened": "a resolved one",
     "ignored": "an open issue",
@@ -48,63 +42,14 @@ _WAY_OUT = {  # what next, by the state that is in the way
 _TICK = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True)
-class IssueState:
-    """An issue after its events. `modes` are the normalised failure modes it owns, without those of merged issues."""
-
-    issue_id: IssueId
-    name: str
-    state: str
-    modes: tuple[str, ...]
-    services: tuple[str, ...]
-    first_seen_at: datetime
-    updated_at: datetime
-    merged_into: IssueId | None = None
-    state_before_ignored: str | None = None
-    has_returned: bool = False
-
-
-class _Event(NamedTuple):
-    issue_id: IssueId
-    kind: str
-    at: datetime
-    evidence: Mapping[str, Any]
-
-
-def replay(events: pl.DataFrame) -> dict[str, IssueState]:
-    """The state of every issue, by issue_id, from ISSUE_EVENTS rows in any order, repeated or not.
-
-    Events count in order of (at, event_id). One that the issue's state does not allow is void: of two people who
-    decide at once, the earlier is followed.
-    """
-    states: dict[str, IssueState] = {}
-    owners: dict[str, str] = {}  # by failure mode: the first issue that took it keeps it
-    for event in _in_order(events):
-        current = states.get(event.issue_id)
-        following = _sighted(event, current) if event.kind == "sighted" else _after(event, current, states)
-        if following is None:
-            continue
-        modes = tuple(mode for mode in following.modes if owners.setdefault(mode, event.issue_id) == event.issue_id)
-        states[event.issue_id] = replace(following, modes=modes)
-    return states
-
-
-def root_of(issues: Mapping[str, IssueState], issue_id: str) -> IssueState:
-    """The issue that `issue_id` has become by merges, or itself. Replayed merges never form a circle."""
-    issue = issues[issue_id]
-    while issue.merged_into is not None:
-        issue = issues[issue.merged_into]
-    return issue
-
-
-def find(issues: Mapping[str, IssueState], reference: str) -> IssueState:
-    """The issue with this id, or this name. Raises StateError when there is none."""
+def find(issues: Issues, reference: str) -> IssueState:
+    """The issue with this id, or the one that has this name or failure mode. Raises StateError when there is none."""
     if reference in issues:
         return issues[reference]
     mode = normalised_failure_mode(reference)
-    for issue in sorted(issues.values(), key=lambda issue: issue.issue_id):
-        if mode == normalised_failure_mode(issue.name) or mode in issue.modes:
-            return root_of(issues, issue.issue_id)
+    for issue in issues.values():
+        if mode in issue.modes:
+            return issue
     raise StateError(f"no issue {reference!r}. Run: evalpipe issues list")
 
 
@@ -117,7 +62,11 @@ def promotions(events: pl.DataFrame, annotations: pl.DataFrame, settings: IssueS
     n_needed = max(settings.promote_after, 1)
     issues = replay(events)
     reached = (
-        _failures(issues, annotations)
+        claims_of(annotations, issues)
+        .filter(pl.col("issue_id").is_not_null())
+        .group_by("issue_id", "trace_id")
+        .agg(at=pl.col("annotated_at").min())
+        .sort("issue_id", "at", "trace_id")
         .group_by("issue_id", maintain_order=True)
         .agg(n=pl.len(), at=pl.col("at").slice(n_needed - 1, 1).first(), trace_ids=pl.col("trace_id").head(n_needed))
         .filter(pl.col("n") >= n_needed)
@@ -195,7 +144,7 @@ def rename(
     *,
     author: str,
     now: datetime,
-    issues: Mapping[str, IssueState],
+    issues: Issues,
     evidence: Mapping[str, Any] | None = None,
 ) -> pl.DataFrame:
     """The event that gives the issue another name; it keeps its failure modes and also owns the new one.
@@ -206,9 +155,8 @@ def rename(
     mode = normalised_failure_mode(name)
     if not mode:
         raise StateError(f"{name!r} has no words. Give issue {issue.issue_id} a name that says what goes wrong.")
-    others = (other for other in issues.values() if other.issue_id != issue.issue_id)
-    for other in others:
-        if mode in other.modes and root_of(issues, other.issue_id).issue_id != issue.issue_id:
+    for other in issues.values():
+        if mode in other.modes and other.issue_id != issue.issue_id:
             raise StateError(
                 f"{name!r} is already issue {other.issue_id}. If they are the same, run: "
                 f"evalpipe issues merge {issue.issue_id} {other.issue_id}"
@@ -224,14 +172,61 @@ def merge(
     now: datetime,
     evidence: Mapping[str, Any] | None = None,
 ) -> pl.DataFrame:
-    """The event that hands the issue's failure modes to `into`, for good. Raises StateError when either is unfit."""
-    _require(issue, "merged", "merge")
-    if into.issue_id == issue.issue_id:
-        raise StateError(f"issue {issue.issue_id} cannot be merged into itself. Name two issues.")
-    if into.state == "merged":
-        raise StateError(f"issue {into.issue_id} is merged itself. {_WAY_OUT['merged'].format(into.merged_into)}")
+    """The event that hands the issue's failure modes to `into`; `split` gives them back.
+
+    Raises StateError when either is unfit.
+    """
+    _require_two(issue, into, "merged", "merge")
     evidence = {**(evidence or {}), "into": into.issue_id}
     return _event(issue, "merged", author=author, now=max(now, into.updated_at + _TICK), evidence=evidence)
+
+
+def split(
+    issue: IssueState,
+    modes: Sequence[str],
+    *,
+    author: str,
+    now: datetime,
+    issues: Issues,
+    evidence: Mapping[str, Any] | None = None,
+) -> pl.DataFrame:
+    """The event that takes these failure modes out of the issue into one of their own.
+
+    Annotations in these words count for that issue from then on, and it is not proposed for a merge with this one. It
+    has the id that the first mode gives; so a mode that came by a merge goes back to the issue that was merged, in the
+    state it had. Raises StateError when a mode is not the issue's, or none would be left.
+    """
+    _require(issue, "split", "split")
+    asked = {normalised_failure_mode(mode): mode.strip() for mode in modes}
+    has = f"Issue {issue.issue_id} has {_listed(issue.modes)}."
+    if not asked:
+        raise StateError(f"split needs a failure mode to take out. {has}")
+    if strange := [words for mode, words in asked.items() if mode not in issue.modes]:
+        raise StateError(f"{_listed(strange)}: not of issue {issue.issue_id}. {has}")
+    if len(asked) == len(issue.modes):
+        raise StateError(f"issue {issue.issue_id} would have no failure mode left. {has} Leave it one of them.")
+    ids = _ids_for(next(iter(asked)), issue)
+    into = next(each for each in ids if each not in issues or issues[each].merged_into == issue.issue_id)
+    after = max(issues[each].updated_at for each in (issue.issue_id, into) if each in issues)
+    evidence = {**(evidence or {}), "modes": list(asked.values()), "into": into}
+    return _event(issue, "split", author=author, now=max(now, after + _TICK), evidence=evidence)
+
+
+def keep_apart(
+    issue: IssueState,
+    other: IssueState,
+    *,
+    author: str,
+    now: datetime,
+    evidence: Mapping[str, Any] | None = None,
+) -> pl.DataFrame:
+    """The event that says the two are different failures: they are not proposed for a merge again, in either order.
+
+    Raises StateError when either is unfit. A later merge of the two by a person is followed all the same.
+    """
+    _require_two(issue, other, "kept_apart", "keep-apart")
+    evidence = {**(evidence or {}), "from": other.issue_id}
+    return _event(issue, "kept_apart", author=author, now=max(now, other.updated_at + _TICK), evidence=evidence)
 
 
 def resolve(
@@ -274,9 +269,26 @@ def _decided(
 
 
 def _require(issue: IssueState, kind: str, command: str) -> None:
-    if issue.state not in _ALLOWED_IN[kind]:
+    if issue.state not in ALLOWED_IN[kind]:
         way_out = _WAY_OUT[issue.state].format(issue.merged_into or issue.issue_id)
         raise StateError(f"issue {issue.issue_id} is {issue.state}; {command} needs {_NEEDED[kind]}. {way_out}")
+
+
+def _require_two(issue: IssueState, other: IssueState, kind: str, command: str) -> None:
+    for each in (issue, other):
+        _require(each, kind, command)
+    if other.issue_id == issue.issue_id:
+        raise StateError(f"{command} needs two issues, and both are {issue.issue_id}. Name another one.")
+
+
+def _ids_for(mode: str, issue: IssueState) -> Iterator[IssueId]:
+    """The ids that a mode taken out of the issue may go by, the usual one first: another issue may have that."""
+    yield issue_id(mode)
+    yield from (IssueId("iss_" + content_hash([mode, issue.issue_id, n], 10)) for n in count(1))
+
+
+def _listed(modes: Sequence[str]) -> str:
+    return ", ".join(repr(mode) for mode in modes)
 
 
 def _event(issue: IssueState, kind: str, *, author: str, now: datetime, evidence: Mapping[str, Any]) -> pl.DataFrame:
@@ -289,68 +301,3 @@ def _row(issue_id: IssueId, kind: str, author: str, at: datetime, evidence: Mapp
     event_id = content_hash([issue_id, kind, at.isoformat(), author, text])
     row = {"event_id": event_id, "issue_id": issue_id, "kind": kind, "at": at, "author": author, "evidence": text}
     return ISSUE_EVENTS.conform(pl.DataFrame([row]))
-
-
-def _in_order(events: pl.DataFrame) -> Iterable[_Event]:
-    ordered = events.unique("event_id").sort("at", "event_id").select("issue_id", "kind", "at", "evidence")
-    for issue_id, kind, at, evidence in ordered.iter_rows():
-        yield _Event(IssueId(issue_id), kind, at, json.loads(evidence))
-
-
-def _sighted(event: _Event, current: IssueState | None) -> IssueState | None:
-    if current is not None:
-        return None
-    name, service = str(event.evidence["failure_mode"]), event.evidence.get("service_name")
-    return IssueState(
-        issue_id=event.issue_id,
-        name=name,
-        state="candidate",
-        modes=(normalised_failure_mode(name),),
-        services=(service,) if service else (),
-        first_seen_at=event.at,
-        updated_at=event.at,
-    )
-
-
-def _after(event: _Event, current: IssueState | None, issues: Mapping[str, IssueState]) -> IssueState | None:
-    """The issue after an event; None when the event is void."""
-    if current is None or current.state not in _ALLOWED_IN.get(event.kind, ()):
-        return None
-    issue = replace(current, updated_at=event.at)
-    match event.kind:
-        case "promoted":
-            return replace(issue, state="active")
-        case "renamed":
-            name = str(event.evidence["name"])
-            return replace(issue, name=name, modes=tuple(dict.fromkeys((*issue.modes, normalised_failure_mode(name)))))
-        case "merged":
-            into = issues.get(event.evidence["into"])
-            is_fit = into is not None and into.state != "merged" and into.issue_id != issue.issue_id
-            return replace(issue, state="merged", merged_into=into.issue_id) if into and is_fit else None
-        case "resolved":
-            return replace(issue, state="resolved")
-        case "reopened":
-            return replace(issue, state="active", has_returned=True)
-        case "ignored":
-            return replace(issue, state="ignored", state_before_ignored=issue.state)
-        case _:  # unignored
-            return replace(issue, state=issue.state_before_ignored or "candidate", state_before_ignored=None)
-
-
-def _failures(issues: Mapping[str, IssueState], annotations: pl.DataFrame) -> pl.DataFrame:
-    """issue_id, trace_id and at: the traces that show each issue, in order of their first claim."""
-    owners = {mode: root_of(issues, issue.issue_id).issue_id for issue in issues.values() for mode in issue.modes}
-    claims = annotations.filter(
-        pl.col("label_source").is_in(TRUTH_SOURCES)
-        & pl.col("failure_mode").is_not_null()
-        & (pl.col("verdict") != "good")
-    )
-    names = claims["failure_mode"].unique()
-    owned = pl.Series([owners.get(normalised_failure_mode(name)) for name in names], dtype=pl.String)
-    return (
-        claims.with_columns(issue_id=pl.col("failure_mode").replace_strict(names, owned, default=None))
-        .filter(pl.col("issue_id").is_not_null())
-        .group_by("issue_id", "trace_id")
-        .agg(at=pl.col("annotated_at").min())
-        .sort("issue_id", "at", "trace_id")
-    )

@@ -20,7 +20,7 @@ _N_DRAWS = 2_000  # as for the interval of a Matthews correlation
 _JEFFREYS = 0.5  # observations imagined in each cell
 
 
-class Estimate(NamedTuple):
+class Figure(NamedTuple):
     """A figure with its interval; None where it is undefined: nobody read twice, or all answers are alike."""
 
     value: float | None
@@ -32,12 +32,12 @@ class Agreement(NamedTuple):
 
     n_units: int  # that two or more read
     n_readers: int  # of them
-    kappa: Estimate
-    alpha: Estimate
-    ceiling: Estimate
+    kappa: Figure
+    alpha: Figure
+    ceiling: Figure
 
 
-_UNDEFINED = Estimate(None, None)
+_UNDEFINED = Figure(None, None)
 
 
 def agreement(
@@ -76,9 +76,9 @@ def agreement(
     return Agreement(
         n_units=int(is_read.sum()),
         n_readers=len({name for place in np.flatnonzero(is_pair) for name in pairs[place]}),
-        kappa=_estimate(_kappa, cells[is_read][:, is_pair], group_of, generator, confidence),
-        alpha=_estimate(_alpha, pooled, group_of, generator, confidence),
-        ceiling=_estimate(_ceiling, pooled, group_of, generator, confidence),
+        kappa=_figure(_kappa, cells[is_read][:, is_pair], group_of, generator, confidence),
+        alpha=_figure(_alpha, pooled, group_of, generator, confidence),
+        ceiling=_figure(_ceiling, pooled, group_of, generator, confidence),
     )
 
 
@@ -109,13 +109,13 @@ class _Opinions(NamedTuple):
         return cells
 
 
-def _estimate(
+def _figure(
     measure: Callable[[Floats], Floats],
     cells: Floats,
     group_of: NDArray[np.int_],
     generator: np.random.Generator,
     confidence: float,
-) -> Estimate:
+) -> Figure:
     seen = float(measure(cells.sum(axis=0)[None])[0])
     if math.isnan(seen):
         return _UNDEFINED
@@ -124,7 +124,7 @@ def _estimate(
     draws = [measure(_resampled(per_group, generator)), measure(_posterior(cells.sum(axis=0), generator))]
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     bounds = np.array([np.nanquantile(drawn, tails) for drawn in draws if not np.isnan(drawn).all()])
-    return Estimate(seen, Interval(float(bounds[:, 0].min()), float(bounds[:, 1].max())))
+    return Figure(seen, Interval(float(bounds[:, 0].min()), float(bounds[:, 1].max())))
 
 
 def _resampled(per_group: Floats, generator: np.random.Generator) -> Floats:

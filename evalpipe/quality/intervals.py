@@ -26,14 +26,17 @@ def wilson(n_successes: int, n: int, confidence: float) -> Interval | None:
     Source: Wilson (1927); equals scipy.stats.binomtest(...).proportion_ci(method="wilson"), without the second that
     importing scipy costs a gate.
     """
-    if n == 0:
-        return None
+    return wilson_of_share(n_successes / n, n, confidence) if n else None
+
+
+def wilson_of_share(share: float, n: float, confidence: float) -> Interval:
+    """Wilson's interval of a share that was seen in `n` units; weighted units may count as a fraction of one."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share, spread = n_successes / n, z * z / n
+    spread = z * z / n
     centre = (share + spread / 2) / (1 + spread)
     half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
-    lower = 0.0 if n_successes == 0 else max(0.0, centre - half)
-    upper = 1.0 if n_successes == n else min(1.0, centre + half)
+    lower = 0.0 if share == 0 else max(0.0, centre - half)
+    upper = 1.0 if share == 1 else min(1.0, centre + half)
     return Interval(lower, upper)
 
 

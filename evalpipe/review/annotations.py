@@ -4,7 +4,7 @@ Several opinions become one label in labels.py.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -16,10 +16,12 @@ from evalpipe.ids import content_hash, normalised_failure_mode
 from evalpipe.review.rows import Row, read_rows
 from evalpipe.tables import ANNOTATIONS, REJECTIONS
 
-VERDICTS = ("good", "bad", "partial")
+VERDICTS = ("good", "bad", "partial", "withdrawn")
 LABEL_SOURCES = ("human", "programmatic", "model")
-ANSWER_COLUMNS = ("verdict", "failure_mode", "correction", "comment")
+ANSWER_COLUMNS = ("verdict", "failure_mode", "correction", "comment", "evidence")
 """What a reviewer fills in."""
+
+_HASHED = ("trace_id", "verdict", "failure_mode", "correction", "comment", "annotator", "label_source", "stamp")
 
 _MAX_FUTURE = timedelta(days=1)  # a clock may be wrong by a time zone, not by more
 _UNFINISHED = (".part", ".tmp", ".crdownload", ".swp")  # written by browsers and editors before the file is whole
@@ -59,23 +61,42 @@ def read_annotations(
     )
 
 
+def annotation(
+    trace_id: str, answer: Mapping[str, str | None], *, annotator: str, cycle: str, source: str, now: datetime
+) -> pl.DataFrame:
+    """ANNOTATIONS, one row: what a person says `now`, by the checks and with the id that a row of a file has.
+
+    `answer` holds ANSWER_COLUMNS, stripped, empty text as None. That the trace exists is known. Raises InputError with
+    the reason why it cannot be taken.
+    """
+    fields = {**answer, "trace_id": trace_id, "annotator": annotator, "annotated_at": now.isoformat(), "cycle": cycle}
+    checked = _checked(_fields([Row("", fields, None, "")], None), known_traces=set, now=now)
+    problem = checked["problem"].item()
+    if problem is not None:
+        raise InputError(problem)
+    return _annotations(checked, source, now)
+
+
 def effective_annotations(annotations: pl.DataFrame) -> pl.DataFrame:
     """The annotations that still stand, sorted by time.
 
     A later one by the same annotator for the same trace and failure mode supersedes. A later 'good' takes back their
-    failures on that trace, and a later failure their 'good'; at the same instant the failure stands. What a model said
+    failures on that trace, and a later failure their 'good'; at the same instant the failure stands. 'withdrawn' takes
+    back all that they said of the trace until then, that instant included, and is nothing by itself. What a model said
     never supersedes what a person said.
     """
     modes = annotations["failure_mode"].unique().drop_nulls()
     keys = pl.Series([normalised_failure_mode(mode) for mode in modes], dtype=pl.String)
     who = ["annotator", "label_source", "trace_id"]
+    withdrawn_at = pl.col("annotated_at").filter(pl.col("verdict") == "withdrawn").max().over(who)
     is_good = pl.col("verdict") == "good"
     last_good, last_failure = (
         pl.col("annotated_at").filter(condition).max().over(who) for condition in (is_good, ~is_good)
     )
     stands = pl.when(is_good).then(pl.col("annotated_at") > last_failure).otherwise(pl.col("annotated_at") >= last_good)
     return (
-        annotations.with_columns(mode_key=pl.col("failure_mode").replace_strict(modes, keys, default=None))
+        annotations.filter((pl.col("annotated_at") > withdrawn_at).fill_null(True))
+        .with_columns(mode_key=pl.col("failure_mode").replace_strict(modes, keys, default=None))
         .sort("annotated_at", "annotation_id")
         .unique([*who, "mode_key", is_good], keep="last", maintain_order=True)
         .filter(stands.fill_null(True))
@@ -109,8 +130,8 @@ def settle(file: Path, result: AnnotationFile | InputError, inbox: Path) -> None
         return
     if result.rejections.height:
         lines = [
-            _refused_line(content, int(line), reason)
-            for content, line, reason in result.rejections.select("content", "location", "reason").iter_rows()
+            _refused_line(content, location, reason)
+            for content, location, reason in result.rejections.select("content", "location", "reason").iter_rows()
         ]
         _write(inbox / "rejected" / f"{file.stem}.jsonl", "".join(f"{line}\n" for line in lines).encode())
     _move(file, inbox / "done" / file.name)
@@ -135,12 +156,12 @@ def _fields(rows: list[Row], default_annotator: str | None) -> pl.DataFrame:
     names = ("trace_id", *ANSWER_COLUMNS, "annotator", "reviewer", "label_source", "annotated_at", "cycle")
     frame = pl.DataFrame(
         {
-            "line": [row.line for row in rows],
+            "location": [row.location for row in rows],
             "problem": [row.problem for row in rows],
             "content": [row.content for row in rows],
             **{name: [row.fields.get(name) for row in rows] for name in names},
         },
-        schema={"line": pl.Int64, "problem": pl.String, "content": pl.String, **dict.fromkeys(names, pl.String)},
+        schema={"location": pl.String, "problem": pl.String, "content": pl.String, **dict.fromkeys(names, pl.String)},
     )
     return frame.with_columns(
         pl.col("trace_id", "verdict").str.to_lowercase(),
@@ -165,15 +186,15 @@ def _checked(fields: pl.DataFrame, known_traces: Callable[[list[str]], set[str]]
         (pl.col("verdict").is_null(), pl.lit("no verdict: say good, bad or partial")),
         (
             ~pl.col("verdict").is_in(VERDICTS),
-            pl.format("verdict {} is none of good, bad, partial", _shown("verdict")),
+            pl.format("verdict {} is none of good, bad, partial, withdrawn", _shown("verdict")),
         ),
         (
-            (pl.col("verdict") != "good") & pl.col("failure_mode").is_null(),
+            pl.col("verdict").is_in(("bad", "partial")) & pl.col("failure_mode").is_null(),
             pl.format("verdict {} without a failure_mode: say what went wrong", "verdict"),
         ),
         (
-            (pl.col("verdict") == "good") & pl.col("failure_mode").is_not_null(),
-            pl.lit("verdict good with a failure_mode: say bad or partial, or leave failure_mode empty"),
+            pl.col("verdict").is_in(("good", "withdrawn")) & pl.col("failure_mode").is_not_null(),
+            pl.format("verdict {} with a failure_mode: say bad or partial, or leave failure_mode empty", "verdict"),
         ),
         (~pl.col("has_words").fill_null(True), pl.format("failure_mode {} has no words", _shown("failure_mode"))),
         (
@@ -209,10 +230,10 @@ def _instant(stamp: str) -> datetime | None:
 
 
 def _annotations(good: pl.DataFrame, source: str, now: datetime) -> pl.DataFrame:
-    said = good.select(
-        "trace_id", *ANSWER_COLUMNS, "annotator", "label_source", pl.col("at").dt.to_string("iso:strict").alias("stamp")
-    )
-    annotation_ids = [content_hash(list(row)) for row in said.iter_rows()]
+    said = good.select(pl.col("at").dt.to_string("iso:strict").alias("stamp"), pl.exclude("stamp"))
+    # Evidence is hashed where there is any: without it a row has the id that it always had.
+    rows = zip(said.select(_HASHED).iter_rows(), said["evidence"], strict=True)
+    annotation_ids = [content_hash([*row, evidence] if evidence else list(row)) for row, evidence in rows]
     is_cycle = pl.col("cycle").str.contains(r"^\d{4}-W\d{2}$")
     return ANNOTATIONS.conform(
         good.with_columns(
@@ -228,7 +249,7 @@ def _rejections(refused: pl.DataFrame, source: str, now: datetime) -> pl.DataFra
     rows = refused.select(
         pl.lit("annotation").alias("kind"),
         pl.lit(source).alias("source"),
-        pl.col("line").cast(pl.String).alias("location"),
+        "location",
         pl.col("problem").alias("reason"),
         "content",
     )
@@ -240,14 +261,15 @@ def _rejections(refused: pl.DataFrame, source: str, now: datetime) -> pl.DataFra
     )
 
 
-def _refused_line(content: str, line: int, reason: str) -> str:
-    """The row as it was, with its line and reason; text that is no JSON object stands in `content`."""
+def _refused_line(content: str, location: str, reason: str) -> str:
+    """The row as it was, with its line or place and reason; text that is no JSON object stands in `content`."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
         value = None
     row = value if isinstance(value, dict) else {"content": content}
-    return json.dumps({**row, "line": line, "reason": reason}, ensure_ascii=False)
+    place = {"line": int(location)} if location.isdecimal() else {"place": location}
+    return json.dumps({**row, **place, "reason": reason}, ensure_ascii=False)
 
 
 def _write(path: Path, content: bytes) -> Path:

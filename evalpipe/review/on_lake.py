@@ -1,7 +1,7 @@
 """The reviewers' desk over the lake: build a cycle's queue, take annotation files in, find what was annotated."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -11,25 +11,60 @@ from evalpipe.files import write_whole
 from evalpipe.ids import content_hash
 from evalpipe.lake.store import Lake
 from evalpipe.otlp.landing import Landing
-from evalpipe.review.annotations import AnnotationFile, file_rejection, inbox_files, read_annotations, settle
-from evalpipe.review.queues import Reviewer, candidate_frame, cycle_days
+from evalpipe.review.agreement import agreement_frame
+from evalpipe.review.annotations import (
+    AnnotationFile,
+    effective_annotations,
+    file_rejection,
+    inbox_files,
+    read_annotations,
+    settle,
+)
+from evalpipe.review.arms import unsureness_frame
+from evalpipe.review.estimates import prevalence_frame, yield_frame
+from evalpipe.review.experience import finding_frame, history_frame
+from evalpipe.review.queues import N_DISPUTE_CYCLES, Past, candidate_frame, cycle_days, cycle_of, cycles_before
+from evalpipe.review.reviewers import Reviewer
 from evalpipe.settings import ReviewSettings
-from evalpipe.tables import ANNOTATIONS, CANDIDATES, CLOSED, RAW_OTLP, REJECTIONS, TRACE_SIGNALS, TRACES
+from evalpipe.tables import (
+    ANNOTATIONS,
+    CANDIDATES,
+    CLOSED,
+    EVALUATORS,
+    ISSUES,
+    LABELS,
+    PREVALENCE,
+    RAW_OTLP,
+    REJECTIONS,
+    REVIEW_EVENTS,
+    TRACE_SIGNALS,
+    TRACES,
+    TRUTH_SOURCES,
+    VERDICTS,
+)
 
 
 def queue_of_cycle(lake: Lake, cycle: str, reviewers: Sequence[Reviewer], settings: ReviewSettings) -> pl.DataFrame:
-    """The CANDIDATES of `cycle`. What has been read stays in it as reviewed, so that its yield can be measured.
-
-    A queued trace that anyone annotated counts as read by the reviewer it was queued for: annotators need not go by
-    the names in reviewers.yaml.
-    """
+    """The CANDIDATES of `cycle`. What has been read stays in it as reviewed, so that its yield can be measured."""
     in_cycle = pl.col("day").is_between(*cycle_days(cycle))
-    annotated = lake.read(ANNOTATIONS).select("trace_id", reviewer="annotator").unique()
-    queued = lake.read(CANDIDATES, pl.col("cycle") == cycle).select("trace_id", "reviewer")
-    read = pl.concat([annotated, queued.join(annotated, on="trace_id", how="semi")]).unique().sort(pl.all())
-    return candidate_frame(
-        cycle, lake.read(TRACE_SIGNALS, in_cycle), lake.read(TRACES, in_cycle, CLOSED), read, reviewers, settings
+    queued = lake.read(CANDIDATES)
+    annotations = lake.read(ANNOTATIONS, pl.col("label_source").is_in(TRUTH_SOURCES))
+    earlier = queued.filter(pl.col("cycle") < cycle)
+    past = Past(
+        queued=queued,
+        skipped=_skipped(lake.read(REVIEW_EVENTS)),
+        disputed=lake.read(LABELS, pl.col("is_disputed")).select("trace_id").unique(),
+        unsureness=unsureness_frame(_verdicts_before_reading(lake, queued, annotations, cycle)),
+        history=history_frame(earlier, finding_frame(annotations)),
     )
+    traces = lake.scan(TRACES).filter(CLOSED)
+    of_cycle = traces.filter(in_cycle)
+    if any(reviewer.specificity for reviewer in reviewers):
+        back = earlier.filter(pl.col("cycle").is_in(cycles_before(cycle, max(settings.carry_cycles, N_DISPUTE_CYCLES))))
+        days, ids = back["day"].unique().implode(), back["trace_id"].unique().implode()
+        of_cycle = pl.concat([of_cycle, traces.filter(pl.col("day").is_in(days), pl.col("trace_id").is_in(ids))])
+    signals = lake.read(TRACE_SIGNALS, in_cycle)
+    return candidate_frame(cycle, signals, of_cycle, _read_by(queued, annotations), reviewers, settings, past)
 
 
 def queue_now(lake: Lake, cycle: str | None) -> pl.DataFrame:
@@ -42,13 +77,91 @@ def queue_now(lake: Lake, cycle: str | None) -> pl.DataFrame:
         raise StateError("no queue was built yet. Run: evalpipe queue build")
     if cycle is not None and cycle not in cycles:
         raise StateError(f"there is no queue for {cycle}; there are {', '.join(cycles)}")
-    annotated = lake.scan(ANNOTATIONS).select(pl.col("trace_id").unique()).collect()["trace_id"]
-    is_read = pl.col("trace_id").is_in(annotated.implode())
+    queued = lake.read(CANDIDATES, pl.col("cycle") == (cycle or cycles[-1]))
+    read = _read_by(queued, lake.read(ANNOTATIONS, pl.col("label_source").is_in(TRUTH_SOURCES)))
     return (
-        lake.read(CANDIDATES, pl.col("cycle") == (cycle or cycles[-1]))
-        .with_columns(status=pl.when(is_read).then(pl.lit("reviewed")).otherwise("status"))
+        queued.join(read.with_columns(is_read=True), on=["trace_id", "reviewer"], how="left", maintain_order="left")
+        .with_columns(status=pl.when("is_read").then(pl.lit("reviewed")).otherwise(pl.lit("queued")))
+        .select(CANDIDATES.column_names)
         .sort("reviewer", "rank")
     )
+
+
+def queue_yield(lake: Lake, settings: ReviewSettings) -> pl.DataFrame:
+    """QUEUE_YIELD of the queues of the last `estimate_days`, on the annotations there are."""
+    days = _estimated_days(lake, settings)
+    annotations = lake.read(ANNOTATIONS)
+    queued = lake.read(CANDIDATES, pl.col("cycle").is_in([*{cycle_of(day) for day in days}]))
+    return yield_frame(queued, finding_frame(annotations), settings)
+
+
+def prevalence(lake: Lake, settings: ReviewSettings) -> pl.DataFrame:
+    """PREVALENCE of every issue that is somebody's concern, over the last `estimate_days` with a queue."""
+    days = _estimated_days(lake, settings)
+    if not days:
+        return PREVALENCE.empty()
+    in_days = pl.col("day").is_between(days[0], days[-1])
+    traffic = lake.scan(TRACES).filter(in_days, CLOSED).group_by("day", "service_name").agg(n_traces=pl.len()).collect()
+    names = {day: cycle_of(day) for day in traffic["day"].unique()}
+    queued = lake.read(CANDIDATES, pl.col("cycle").is_in(sorted(set(names.values()))))
+    drawn = queued["trace_id"].unique().implode()
+    verdicts = lake.read(VERDICTS, in_days, pl.col("trace_id").is_in(drawn))
+    return prevalence_frame(
+        queued,
+        lake.read(LABELS, in_days),
+        traffic.with_columns(cycle=pl.col("day").replace_strict(names, return_dtype=pl.String)),
+        verdicts,
+        lake.read(ISSUES, ~pl.col("state").is_in(["merged", "ignored"])),
+        settings,
+    )
+
+
+def agreement(lake: Lake, issue_of: pl.DataFrame, settings: ReviewSettings) -> pl.DataFrame:
+    """AGREEMENT on every annotation there is; `issue_of` says which issue owns a failure mode."""
+    said = lake.read(ANNOTATIONS)
+    return agreement_frame(said, labelled_traces(lake, said), issue_of, settings)
+
+
+def _estimated_days(lake: Lake, settings: ReviewSettings) -> list[date]:
+    """The last `estimate_days` of the traffic that queues were built for, in order; none without a queue."""
+    newest = lake.scan(CANDIDATES).select(pl.col("cycle").max()).collect().item()
+    if newest is None:
+        return []
+    last = lake.scan(TRACES).filter(pl.col("day") <= cycle_days(newest)[1]).select(pl.col("day").max()).collect().item()
+    return [last - timedelta(days=n) for n in reversed(range(settings.estimate_days))] if last else []
+
+
+def _read_by(queued: pl.DataFrame, annotations: pl.DataFrame) -> pl.DataFrame:
+    """trace_id, reviewer of what still stands as read: by the annotator's name, and by the name it was queued for.
+
+    Annotators need not go by the names in reviewers.yaml: what somebody annotated who had it in no queue counts as read
+    by its first reviewer.
+    """
+    said = effective_annotations(annotations).select("trace_id", reviewer="annotator").unique()
+    strangers = said.join(queued, on=["trace_id", "reviewer"], how="anti").select("trace_id")
+    firsts = queued.filter(~pl.col("is_second_opinion").fill_null(False)).join(strangers, on="trace_id", how="semi")
+    return pl.concat([said, firsts.select("trace_id", "reviewer")]).unique().sort(pl.all())
+
+
+def _skipped(events: pl.DataFrame) -> pl.DataFrame:
+    """trace_id, reviewer of what was skipped and not taken back."""
+    last = events.sort("at", "event_id").unique(["cycle", "trace_id", "reviewer"], keep="last", maintain_order=True)
+    return last.filter(pl.col("kind") == "skipped").select("trace_id", "reviewer").unique().sort(pl.all())
+
+
+def _verdicts_before_reading(lake: Lake, queued: pl.DataFrame, annotations: pl.DataFrame, cycle: str) -> pl.DataFrame:
+    """VERDICTS on the cycle's days, of versions made before its first trace was read.
+
+    A version that learned from answers to this queue is no longer unsure of them: what it says would depend on what
+    was read, and a queue that is built again would be no random sample.
+    """
+    mine = queued.filter(pl.col("cycle") == cycle)
+    first_answer = annotations.join(mine, on="trace_id", how="semi")["annotated_at"].min()
+    made = lake.scan(EVALUATORS).select("evaluator_id", "version", "created_at").collect()
+    before = made if first_answer is None else made.filter(pl.col("created_at") < first_answer)
+    verdicts = lake.scan(VERDICTS).filter(pl.col("day").is_between(*cycle_days(cycle)))
+    columns = ("evaluator_id", "version", "trace_id", "outcome", "score")
+    return verdicts.select(columns).join(before.lazy(), on=["evaluator_id", "version"], how="semi").collect()
 
 
 def take_in_annotations(

@@ -1,16 +1,17 @@
-"""What is usual for a service, learned from its reference traces: centres, scales, expected tokens, tool transitions.
+"""What is usual for a service, learned from its reference traces: centres, spreads, tails, lines, tool transitions.
 
-All of it is robust: a few odd traces in the reference move it little, and few traces make it say little.
+All of it is robust: a few odd traces in the reference move it little, and few traces make it say little. What follows
+from it for a trace is scores.py's.
 """
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evalpipe.signals.features import END, START
-
+START, END = "\x02", "\x03"  # before the first and after the last tool call; no tool can be named so
 _PRIOR_TRACES = 10  # as many imagined usual traces stand beside the real ones: three traces make no norm
 _MAX_SIGMAS = 20.0  # beyond this, more is not more unusual
+_PRIOR_SHARE = 0.05  # of them show any given sign: what a service does before it has shown what it does
 _SMOOTHING = 1.0  # transitions imagined beside those seen after a tool, spread as the tools are
 _HUBER = 1.345  # sigmas from which a residual pulls only linearly: 95 % efficient on clean data. Source: Huber (1964)
 _N_REFITS = 8  # reweighted fits; the coefficients are still by then
@@ -45,25 +46,61 @@ def usual_value(features: pl.DataFrame, reference: pl.DataFrame, column: str) ->
     return features.select("service_name").join(usual, on="service_name", how="left", maintain_order="left")[column]
 
 
-def expected_log2_tokens(features: pl.DataFrame, is_reference: pl.Series) -> pl.Series:
-    """log2 of the tokens that a trace's task predicts: length of the requests, their number, and the tool calls.
+def tail_share(rows: pl.DataFrame, reference: pl.DataFrame, column: str) -> pl.Series:
+    """For each row, the share of its service's reference rows in which `column` is at least as high, in (0, 1).
 
-    One robust line per service, fitted on its reference rows that report tokens; null where there are none.
+    Ten imagined traces stand beside them, of which one in twenty is as high. Null counts as lower than any value.
     """
-    rows = features.with_row_index("row").with_columns(is_reference=is_reference)
-    parts = [_fitted(service) for service in rows.partition_by("service_name")]
-    return pl.concat(parts).sort("row")["expected"] if parts else pl.Series("expected", [], pl.Float64)
+    counts = (
+        reference.filter(pl.col(column).is_not_null())
+        .group_by("service_name", column)
+        .agg(n=pl.len())
+        .sort("service_name", column, descending=[False, True])
+        .with_columns(n_as_high=pl.col("n").cum_sum().over("service_name"))
+        .sort(column)
+    )
+    totals = reference.group_by("service_name").agg(n_traces=pl.len())
+    n_as_high = pl.col("n_as_high").fill_null(0) + _PRIOR_SHARE * _PRIOR_TRACES
+    return (
+        rows.select("service_name", column)
+        .with_row_index("row")
+        .sort(column, nulls_last=True)
+        .join_asof(counts, on=column, by="service_name", strategy="forward", check_sortedness=False)
+        .join(totals, on="service_name", how="left")
+        .sort("row")
+        .select(n_as_high / (pl.col("n_traces").fill_null(0) + _PRIOR_TRACES))
+        .to_series()
+        .alias(column)
+    )
 
 
-def surprise(steps: pl.DataFrame, is_reference: pl.DataFrame) -> pl.DataFrame:
-    """Per trace, the mean surprise of its tool steps in bits, and its most surprising step (before, after).
+def expected_log2(features: pl.DataFrame, is_reference: pl.Series, column: str, min_traces: int) -> pl.Series:
+    """log2 of the `column` that a trace's task predicts: length of the requests, their number, and the tool calls.
+
+    One robust line per service, fitted on its reference rows that report the column, and one of its own for a version
+    that has `min_traces` of them; null where there are none.
+    """
+    rows = features.with_row_index("row").with_columns(is_fitted=is_reference & (pl.col(column) > 0))
+    n_fitted = pl.col("is_fitted").sum().over("service_name", "service_version")
+    expected = rows.select("row", expected=pl.lit(None, pl.Float64))
+    for_services = [_fitted(service, column) for service in rows.partition_by("service_name")]
+    own = rows.filter(n_fitted >= min_traces).partition_by("service_name", "service_version")
+    for_versions = [_fitted(version, column) for version in own]
+    for parts in (for_services, for_versions):
+        if parts:
+            expected = expected.update(pl.concat(parts), on="row")
+    return expected["expected"]
+
+
+def surprise(features: pl.DataFrame) -> pl.DataFrame:
+    """Per trace, `bits`: the mean surprise of its tool steps; and its most surprising one: before, after, odd_step.
 
     -log2 of the step's probability among the service's transitions, smoothed towards how often the tool is used at
     all. A reference trace is judged by the others: its own steps are taken out of the counts first.
-    `is_reference` has trace_id and is_reference.
+    `features` has trace_id, service_name, calls and is_reference; odd_step is where `after` was called.
     """
     step = ["service_name", "before", "after"]
-    seen = steps.join(is_reference, on="trace_id", maintain_order="left")
+    seen = _transitions(features)
     n_tools = (
         seen.group_by("service_name")
         .agg(n_tools=pl.col("after").n_unique())
@@ -90,44 +127,41 @@ def surprise(steps: pl.DataFrame, is_reference: pl.DataFrame) -> pl.DataFrame:
         .group_by("trace_id", maintain_order=True)
         .agg(
             pl.col("bits").mean(),
-            oddest_bits=pl.col("bits").max(),
-            before=pl.col("before").get(pl.col("bits").arg_max()),
-            after=pl.col("after").get(pl.col("bits").arg_max()),
+            pl.col("before", "after", "odd_step").get(pl.col("bits").arg_max()),
         )
         .sort("trace_id")
     )
 
 
-def step_in_words(before: pl.Expr, after: pl.Expr) -> pl.Expr:
-    """A tool step as a reader says it."""
-    name = [tool.str.slice(0, 60) for tool in (before, after)]  # a tool's name is trace text: as long as it likes
-    return (
-        pl.when((before == START) & (after == END))
-        .then(pl.lit("no tool call at all"))
-        .when(before == START)
-        .then(pl.format("{} first", name[1]))
-        .when(after == END)
-        .then(pl.format("nothing after {}", name[0]))
-        .otherwise(pl.format("{} after {}", name[1], name[0]))
-    )
+def _transitions(features: pl.DataFrame) -> pl.DataFrame:
+    tools = pl.col("calls").list.eval(pl.element().struct.field("tool"))
+    steps = pl.col("calls").list.eval(pl.element().struct.field("step"))
+    return features.select(
+        "trace_id",
+        "service_name",
+        "is_reference",
+        before=pl.concat_list(pl.lit(START), tools),
+        after=pl.concat_list(tools, pl.lit(END)),
+        odd_step=pl.concat_list(steps, pl.lit(None, pl.Int32)),
+    ).explode("before", "after", "odd_step", empty_as_null=False, keep_nulls=False)
 
 
 def _counted(seen: pl.DataFrame, keys: list[str], name: str) -> tuple[list[str], str, pl.DataFrame]:
     return keys, name, seen.filter("is_reference").group_by(keys).agg(pl.len().cast(pl.Int64).alias(name))
 
 
-def _fitted(service: pl.DataFrame) -> pl.DataFrame:
-    design = service.select(
+def _fitted(rows: pl.DataFrame, column: str) -> pl.DataFrame:
+    """row, expected: the line through those that are fitted, at all of them."""
+    design = rows.select(
         (1 + pl.col("n_user_words")).log(2).alias("words"),
         pl.col("n_user_messages").clip(lower_bound=1).log(2),
         (1 + pl.col("n_tool_calls")).log(2).alias("calls"),
     ).to_numpy()
-    is_fitted = (service["is_reference"] & service["n_tokens"].is_not_null()).to_numpy()
+    is_fitted = rows["is_fitted"].fill_null(False).to_numpy()
     if not is_fitted.any():
-        return service.select("row", expected=pl.lit(None, pl.Float64))
-    tokens = np.log2(np.maximum(service["n_tokens"].fill_null(1).to_numpy().astype(np.float64), 1.0))
-    expected = _robust_line(design[is_fitted], tokens[is_fitted], design)
-    return service.select("row").with_columns(expected=pl.Series(expected))
+        return rows.select("row", expected=pl.lit(None, pl.Float64))
+    outputs = rows.filter("is_fitted")[column].cast(pl.Float64).log(2).to_numpy()
+    return rows.select("row", expected=pl.Series(_robust_line(design[is_fitted], outputs, design)))
 
 
 def _robust_line(

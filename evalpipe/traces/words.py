@@ -82,8 +82,7 @@ def grounding(tokens: pl.DataFrame) -> pl.DataFrame:
     final = words.filter("is_final")
     source = words.filter(~pl.col("is_final"))
     answer_words = (
-        final.filter(pl.col("key").is_first_distinct())
-        .with_columns(is_novel=~pl.col("key").is_in(source["key"].implode()))
+        _different_words(final, source)
         .group_by(ROW)
         .agg(
             answer_novelty=pl.col("is_novel").filter("is_content").mean(),
@@ -108,6 +107,19 @@ def grounding(tokens: pl.DataFrame) -> pl.DataFrame:
         answer_words.join(answer_pairs, on=ROW, how="left")
         .with_columns(pl.when(has_output).then(pl.col("answer_novelty", "answer_pair_novelty")))
         .join(taken_up, on=ROW, how="full", coalesce=True)
+    )
+
+
+def answer_words(tokens: pl.DataFrame) -> pl.DataFrame:
+    """Each different word of the final answer once: ROW, _message, is_content, is_number, is_novel (in no source)."""
+    words = _words(tokens)
+    found = _different_words(words.filter("is_final"), words.filter(~pl.col("is_final")))
+    return found.select(ROW, "_message", "is_content", "is_number", "is_novel")
+
+
+def _different_words(final: pl.DataFrame, source: pl.DataFrame) -> pl.DataFrame:
+    return final.filter(pl.col("key").is_first_distinct()).with_columns(
+        is_novel=~pl.col("key").is_in(source["key"].implode())
     )
 
 

@@ -6,6 +6,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from evalpipe.web.intake import Intake
 from evalpipe.web.otlp_http import TraceReceiver, nothing_here
@@ -16,19 +17,21 @@ async def healthz(_: Request) -> Response:
     return JSONResponse({"status": "up"})
 
 
-def web_app(intake: Intake, digests: Sequence[bytes], *, is_absorbing: Callable[[], bool]) -> Starlette:
-    """All of the web room. `is_absorbing` tells whether journals become segments."""
+def web_app(
+    intake: Intake, digests: Sequence[bytes], *, is_absorbing: Callable[[], bool], review: ASGIApp | None = None
+) -> Starlette:
+    """All of the web room. `is_absorbing` tells whether journals become segments; without `review` there is no page."""
 
     async def readyz(_: Request) -> Response:
         """503, and which of them is not as it should be, when requests are better sent elsewhere for now."""
         checks = {"journal": intake.is_writing, "backlog": intake.has_room, "absorber": is_absorbing()}
         return JSONResponse(checks, status_code=200 if all(checks.values()) else 503)
 
-    return Starlette(
-        routes=[
-            Route("/v1/traces", TraceReceiver(intake, digests)),
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-        ],
-        exception_handlers={404: nothing_here},
-    )
+    routes = [
+        Route("/v1/traces", TraceReceiver(intake, digests)),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+    ]
+    if review is not None:
+        routes += [Route("/review", review), Route("/review/{rest:path}", review)]
+    return Starlette(routes=routes, exception_handlers={404: nothing_here})

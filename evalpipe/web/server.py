@@ -1,4 +1,4 @@
-"""One process that receives: HTTP and gRPC in one event loop, and the absorber beside it. What ends it is a signal.
+"""One process that receives and shows: HTTP and gRPC in one event loop, and the absorber beside it. A signal ends it.
 
 Everything starts in the order in which it is needed and ends in the opposite one: first nothing more is accepted
 and what is in flight is answered, then the journal is closed, then what is in it is absorbed.
@@ -28,6 +28,7 @@ from evalpipe.web.app import web_app
 from evalpipe.web.http_protocol import GuardedProtocol
 from evalpipe.web.intake import Intake
 from evalpipe.web.otlp_grpc import DRAIN_S, serving_grpc
+from evalpipe.web.review_pages import review_of
 from evalpipe.web.tokens import require_safe_binding, token_digests
 
 _KEEP_ALIVE_S = 75  # longer than exporters pause between batches: a connection closed just then loses one
@@ -69,10 +70,11 @@ async def receive(home: Home, stop: asyncio.Event, *, announce: Callable[[str], 
         absorbing(home.settings) as is_absorbing,
         intake,
         serving_grpc(intake, digests) as grpc_port,
-        serving_http(web_app(intake, digests, is_absorbing=is_absorbing), ingest) as http_port,
+        serving_http(web_app(intake, digests, is_absorbing=is_absorbing, review=review_of(home)), ingest) as http_port,
     ):
         announce(f"OTLP/HTTP: {_url(ingest, http_port)}")
         announce(f"OTLP/gRPC: {_url(ingest, grpc_port)}")
+        announce(f"Review page: {_url(ingest, http_port)}/review")
         await stop.wait()
 
 

@@ -33,13 +33,21 @@ def require_safe_binding(settings: IngestSettings) -> None:
     """Raises SettingsError when anyone on the network could write, or when TLS could not start."""
     if any(not token.get_secret_value().strip() for token in settings.tokens):
         raise SettingsError("EVALPIPE_INGEST__TOKENS holds an empty token, which would let anyone in. Remove it.")
-    if not settings.tokens and not _is_loopback(settings.host):
+    if not settings.tokens and not is_loopback(settings.host):
         raise SettingsError(
             f"EVALPIPE_INGEST__HOST is {settings.host!r} and no token is set, so anyone who reaches this address "
             "could write. Set EVALPIPE_INGEST_TOKENS to one or more secrets, separated by commas, "
             "or EVALPIPE_INGEST__HOST to 127.0.0.1."
         )
     _require_tls(settings.tls_certificate, settings.tls_key)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this name or address is of this machine alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _presented(headers: Iterable[tuple[str | bytes, str | bytes]]) -> Iterator[str]:
@@ -84,10 +92,3 @@ def _digest(token: str) -> bytes:
 
 def _text(value: str | bytes) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

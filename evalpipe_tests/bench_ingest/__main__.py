@@ -10,17 +10,15 @@ Exits with 1 when a target is missed, unless --quick.
 
 import argparse
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
 
 from evalpipe_tests.bench_ingest import stages
-from evalpipe_tests.bench_ingest.measure import Finding, markdown, printed, progress
+from evalpipe_tests.bench_ingest.measure import Finding, machine, markdown, printed, progress
 from evalpipe_tests.bench_ingest.payloads import Traffic
 from evalpipe_tests.bench_ingest.peers import beside_peers
 from evalpipe_tests.bench_ingest.receiving import BODY_SPANS, receiving, storing
@@ -84,15 +82,13 @@ def main(arguments: Sequence[str]) -> int:
                 findings.append(finding)
                 bar.console.print(*finding.cells[:4], sep="  ", style="dim")
             bar.advance(task)
-    console.print(printed(findings))
+    console.print(printed(findings, "evalpipe bench-ingest"))
     if given.out is not None:
         given.out.write_text(_document(findings), encoding="utf-8")
     return int(not given.quick and any(finding.is_met is False for finding in findings))
 
 
 def _document(findings: Sequence[Finding]) -> str:
-    libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"""# Performance of ingest
 
 Written by `make bench-ingest` (`python -m evalpipe_tests.bench_ingest --out docs/performance.md`). Every ratio is of
@@ -100,17 +96,10 @@ two figures of the same run, medians of {Sizes().repeats}; CPU seconds count all
 run on the same cores. The traffic is made (`bench_ingest/payloads.py`): 12 spans a trace, 3.3 KB of protobuf a span,
 gzip 5.7 times smaller.
 
-Machine: {_processor()}, {os.cpu_count()} cores, {memory_gib:.0f} GiB, {platform.system()} {platform.release()}.
-Python {platform.python_version()}; {libraries}.
+{machine(_LIBRARIES)}
 
 {markdown(findings)}
 """
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 CPU seconds come first: all threads of the process count, and other work on the machine disturbs them little.
 """
 
+import os
+import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,9 +93,20 @@ def progress(console: Console) -> Progress:
     return Progress(*columns, console=console)
 
 
-def printed(findings: Iterable[Finding]) -> Table:
+def machine(libraries: Iterable[str]) -> str:
+    """Where the figures come from, in two lines."""
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    system = f"{platform.system()} {platform.release()}"
+    versions = ", ".join(f"{name} {version(name)}" for name in libraries)
+    return (
+        f"Machine: {_processor()}, {os.cpu_count()} cores, {memory_gib:.0f} GiB, {system}.\n"
+        f"Python {platform.python_version()}; {versions}."
+    )
+
+
+def printed(findings: Iterable[Finding], title: str) -> Table:
     """For the terminal."""
-    table = Table(*HEADINGS, title="evalpipe bench-ingest", title_justify="left")
+    table = Table(*HEADINGS, title=title, title_justify="left")
     for finding in findings:
         table.add_row(*finding.cells, style="red" if finding.is_met is False else None)
     return table
@@ -102,3 +116,9 @@ def markdown(findings: Iterable[Finding]) -> str:
     """The same as a Markdown table."""
     lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
     return "\n".join([*lines, *("| " + " | ".join(finding.cells) + " |" for finding in findings)])
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from evalpipe.definitions import defs
+from evalpipe.defs.jobs import ANNOTATED
 from evalpipe.defs.resources import HomeResource
 from evalpipe.defs.sensors import annotation_sensor, judging_sensor, landing_sensor
 from evalpipe.home import Home
@@ -126,7 +127,7 @@ def test_new_failures_of_one_issue_regenerate_that_issue_alone(home_copy: Home, 
     n_enough = max(5, n_failures // 5 + 1)  # GenerationSettings.min_new_labels, and a fifth more
     annotate(home_copy, tmp_path, name, fresh["trace_id"].head(n_enough).to_list())
     with instance_of(home_copy) as instance:
-        materialise_stale(home_copy, instance, ["annotations", "issue_events", "labels", "issues"])
+        materialise_stale(home_copy, instance, ANNOTATED)
     requests = tick(annotation_sensor, home_copy)
     assert [(request.job_name, request.partition_key) for request in requests] == [("generate_job", made)]
 

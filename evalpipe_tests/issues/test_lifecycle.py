@@ -1,29 +1,25 @@
 import json
-from collections.abc import Callable
 from datetime import timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from evalpipe.errors import StateError
-from evalpipe.ids import content_hash
-from evalpipe.issues import lifecycle
+from evalpipe.ids import issue_id
 from evalpipe.issues.lifecycle import (
-    STATES,
     find,
     ignore,
     issue_frame,
+    keep_apart,
     merge,
     promotions,
     rename,
     reopen,
-    replay,
     resolve,
-    root_of,
+    split,
     unignore,
 )
+from evalpipe.issues.replay import owners_of, pairs_kept_apart, replay
 from evalpipe.settings import IssueSettings
 from evalpipe.tables import ISSUE_EVENTS, LABELS
 from evalpipe_tests.issues.made import NOON, RUDE, SLOW, issues_named, later, said, state
@@ -123,14 +119,14 @@ def test_a_merged_issue_takes_no_command_and_names_its_heir():
     for command in COMMANDS.values():
         with pytest.raises(StateError, match=f"is merged.*{RUDE}"):
             command(merged, author="ada", now=later(10))
-    with pytest.raises(StateError, match="is merged itself"):
+    with pytest.raises(StateError, match=f"is merged; merge needs one that is not merged. Use .* {RUDE}"):
         merge(state(events, RUDE), merged, author="ada", now=later(10))
     assert find(replay(events), "slow").issue_id == RUDE
 
 
 def test_an_issue_is_not_merged_into_itself():
     events = issues_named("slow")
-    with pytest.raises(StateError, match="into itself"):
+    with pytest.raises(StateError, match="needs two issues"):
         merge(state(events), state(events), author="ada", now=later(9))
 
 
@@ -204,54 +200,132 @@ def test_without_events_there_are_no_issues():
     assert issue_frame(ISSUE_EVENTS.empty(), labels()).is_empty()
 
 
-NEXT: dict[str, set[str]] = {  # the whole machine: which state may follow which
-    "candidate": {"active", "resolved", "ignored", "merged"},
-    "active": {"resolved", "ignored", "merged"},
-    "resolved": {"active", "merged"},
-    "ignored": {"candidate", "active", "merged"},
-    "merged": set(),
-}
-ISSUES = ("slow", "rude", "lazy")
+def merged(*modes: str) -> pl.DataFrame:
+    """The events of issues of these modes, all merged into the first, in turn."""
+    events = issues_named(*modes)
+    for i, mode in enumerate(modes[1:]):
+        event = merge(state(events, issue_id(mode)), state(events, issue_id(modes[0])), author="ada", now=later(60 + i))
+        events = pl.concat([events, event])
+    return events
 
 
-@st.composite
-def event_rows(draw: Callable) -> dict:
-    """Any event at all, sensible or not."""
-    kind = draw(st.sampled_from(["sighted", *lifecycle._ALLOWED_IN]))
-    mode, other = draw(st.sampled_from(ISSUES)), draw(st.sampled_from(ISSUES))
-    evidence = {"sighted": {"failure_mode": mode}, "renamed": {"name": other}, "merged": {"into": f"iss_{other}"}}
-    row = {"issue_id": f"iss_{mode}", "kind": kind, "author": "ada", "evidence": json.dumps(evidence.get(kind, {}))}
-    minute = draw(st.integers(0, 12))
-    return {"event_id": content_hash([row, minute]), **row, "at": later(minute)}
-
-
-def frame_of(rows: list[dict]) -> pl.DataFrame:
-    return ISSUE_EVENTS.conform(pl.DataFrame(rows)) if rows else ISSUE_EVENTS.empty()
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(event_rows(), max_size=25), st.randoms())
-def test_any_events_in_any_order_and_number_give_one_legal_state(rows: list[dict], random):
-    events = frame_of(rows)
+def after_split(events: pl.DataFrame, *modes: str, of: str = SLOW) -> pl.DataFrame:
     issues = replay(events)
-    assert replay(frame_of(random.sample(rows, len(rows)) + rows)) == issues
-    assert {issue.state for issue in issues.values()} <= set(STATES)
-    modes = [mode for issue in issues.values() for mode in issue.modes]
-    assert len(modes) == len(set(modes))
-    for issue in issues.values():
-        assert (issue.state == "merged") == (issue.merged_into is not None)
-        assert root_of(issues, issue.issue_id).state != "merged"
+    return pl.concat([events, split(issues[of], modes, author="ada", now=later(90), issues=issues)])
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(event_rows(), max_size=20))
-def test_no_event_leads_to_a_state_that_may_not_follow(rows: list[dict]):
-    ordered = frame_of(rows).unique("event_id").sort("at", "event_id")
-    before: dict = {}
-    for n in range(1, ordered.height + 1):
-        after = replay(ordered.head(n))
-        for issue_id, issue in after.items():
-            earlier = before.get(issue_id)
-            assert earlier is None or issue.state == earlier.state or issue.state in NEXT[earlier.state]
-            assert earlier is not None or issue.state == "candidate"
-        before = after
+def owners(events: pl.DataFrame) -> dict[str, str]:
+    return dict(owners_of(replay(events)))
+
+
+def test_a_mode_that_was_merged_in_is_split_out_to_the_issue_it_was_in_the_state_it_had():
+    events = issues_named("slow", "rude")
+    events = pl.concat([events, resolve(state(events, RUDE), author="ada", now=later(30))])
+    events = pl.concat([events, merge(state(events, RUDE), state(events), author="ada", now=later(31))])
+    assert owners(events) == {"slow": SLOW, "rude": SLOW}
+    events = after_split(events, "rude")
+    assert owners(events) == {"slow": SLOW, "rude": RUDE}
+    assert (state(events, RUDE).state, state(events, RUDE).merged_into) == ("resolved", None)
+
+
+def test_a_mode_that_never_was_an_issue_becomes_a_candidate_of_its_own():
+    events = issues_named("slow")
+    events = pl.concat([events, rename(state(events), "Late", author="ada", now=later(9), issues=replay(events))])
+    made = state(after_split(events, "Late"), issue_id("late"))
+    assert (made.name, made.state, made.modes, made.first_seen_at) == ("Late", "candidate", ("late",), later(90))
+
+
+def test_an_issue_that_loses_the_mode_of_its_name_is_named_by_one_that_is_left():
+    events = issues_named("slow")
+    events = pl.concat([events, rename(state(events), "Late", author="ada", now=later(9), issues=replay(events))])
+    events = after_split(events, "late")
+    assert state(events).name == "slow"
+    assert find(replay(events), "late").issue_id == issue_id("late")
+
+
+def test_the_mode_that_an_issue_was_born_of_goes_to_a_new_id_that_is_the_same_every_time():
+    events = merged("slow", "rude")
+    once, again = after_split(events, "slow"), after_split(events, "slow")
+    new = owners(once)["slow"]
+    assert new not in (SLOW, RUDE)
+    assert new == owners(again)["slow"]
+    assert (state(once).name, state(once, new).name) == ("rude", "slow")
+    back = merge(state(once, new), state(once), author="ada", now=later(100))
+    assert owners(after_split(pl.concat([once, back]), "slow")) == owners(once)
+
+
+def test_several_modes_leave_together_and_what_had_been_merged_goes_with_its_own():
+    events = after_split(merged("slow", "rude", "lazy", "late"), "rude", "late")
+    assert owners(events) == {"slow": SLOW, "lazy": SLOW, "rude": RUDE, "late": RUDE}
+    assert state(events, issue_id("late")).merged_into == RUDE
+    assert state(events, issue_id("lazy")).merged_into == SLOW
+
+
+def test_an_un_merged_issue_leaves_behind_what_was_not_asked_for():
+    events = issues_named("slow", "rude", "lazy")
+    events = pl.concat([events, merge(state(events, issue_id("lazy")), state(events, RUDE), author="a", now=later(9))])
+    events = pl.concat([events, merge(state(events, RUDE), state(events), author="a", now=later(10))])
+    assert state(events, issue_id("lazy")).merged_into == SLOW  # the one that is not merged, whatever came between
+    events = after_split(events, "rude")
+    assert owners(events) == {"slow": SLOW, "lazy": SLOW, "rude": RUDE}
+    assert state(events, issue_id("lazy")).merged_into == SLOW
+
+
+def test_failures_in_split_words_count_for_the_new_issue_from_then_on():
+    events = after_split(merged("slow", "rude"), "rude")
+    claims = said((1, "rude", 1), (2, "rude", 2), (3, "rude", 3))
+    (promoted,) = promotions(events, claims, SETTINGS).iter_rows(named=True)
+    assert promoted["issue_id"] == RUDE
+    assert promoted["at"] > later(90)  # not before the split, though the annotations are older
+    assert state(pl.concat([events, promotions(events, claims, SETTINGS)]), RUDE).state == "active"
+
+
+@pytest.mark.parametrize(
+    ("modes", "message"),
+    [
+        ([], f"split needs a failure mode to take out. Issue {SLOW} has 'slow', 'rude'."),
+        (["lazy", "!"], f"'lazy', '!': not of issue {SLOW}. Issue {SLOW} has 'slow', 'rude'."),
+        (["Rude", "SLOW"], f"issue {SLOW} would have no failure mode left"),
+    ],
+)
+def test_a_split_that_cannot_be_says_which_modes_there_are(modes: list[str], message: str):
+    with pytest.raises(StateError) as raised:
+        after_split(merged("slow", "rude"), *modes)
+    assert message in str(raised.value)
+
+
+def test_a_merged_issue_is_not_split_and_names_its_heir():
+    with pytest.raises(StateError, match=f"is merged; split needs one that is not merged.*{SLOW}"):
+        after_split(merged("slow", "rude"), "rude", of=RUDE)
+
+
+def test_two_issues_are_kept_apart_in_either_order():
+    events = issues_named("slow", "rude")
+    for one, other in ((SLOW, RUDE), (RUDE, SLOW)):
+        apart = keep_apart(state(events, one), state(events, other), author="ada", now=later(9))
+        assert json.loads(apart["evidence"].item()) == {"from": other}
+        assert pairs_kept_apart(replay(pl.concat([events, apart]))) == {frozenset((SLOW, RUDE))}
+
+
+def test_what_was_kept_apart_from_an_issue_is_kept_apart_from_its_heir():
+    events = issues_named("slow", "rude", "lazy")
+    lazy = issue_id("lazy")
+    events = pl.concat([events, keep_apart(state(events), state(events, RUDE), author="ada", now=later(9))])
+    into_lazy = merge(state(events, RUDE), state(events, lazy), author="ada", now=later(10))
+    assert pairs_kept_apart(replay(pl.concat([events, into_lazy]))) == {frozenset((SLOW, lazy))}
+
+
+def test_a_later_merge_of_two_that_were_kept_apart_is_followed_until_it_is_split_again():
+    events = issues_named("slow", "rude")
+    events = pl.concat([events, keep_apart(state(events), state(events, RUDE), author="ada", now=later(9))])
+    events = pl.concat([events, merge(state(events, RUDE), state(events), author="ada", now=later(10))])
+    assert pairs_kept_apart(replay(events)) == set()
+    assert pairs_kept_apart(replay(after_split(events, "rude"))) == {frozenset((SLOW, RUDE))}
+
+
+def test_an_issue_is_not_kept_apart_from_itself_nor_from_a_merged_one():
+    events = merged("slow", "rude")
+    with pytest.raises(StateError, match="keep-apart needs two issues"):
+        keep_apart(state(events), state(events), author="ada", now=later(99))
+    with pytest.raises(StateError, match=f"{RUDE} is merged; keep-apart needs"):
+        keep_apart(state(events), state(events, RUDE), author="ada", now=later(99))

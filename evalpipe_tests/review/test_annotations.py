@@ -22,6 +22,7 @@ from evalpipe_tests.review.made import NOON, annotation, annotations, made_id, w
 NOW = NOON + timedelta(days=1)
 GOOD = {"trace_id": made_id(1), "verdict": "good", "annotator": "ada", "annotated_at": "2026-03-02T10:00:00Z"}
 BAD = {**GOOD, "verdict": "bad", "failure_mode": "made up a price"}
+OPINIONS = [("good", None), ("bad", "slow"), ("bad", "rude"), ("withdrawn", None)]
 
 
 def everything(trace_ids: list[str]) -> set[str]:
@@ -55,12 +56,32 @@ def test_a_row_becomes_an_annotation(tmp_path: Path):
         "failure_mode": "made up a price",
         "correction": "12 EUR",
         "comment": "twice",
+        "evidence": None,
         "annotator": "ada",
         "annotated_at": datetime(2026, 3, 2, 10, tzinfo=UTC),
         "label_source": "programmatic",
         "cycle": "2026-W10",
         "source": "monday.jsonl",
     }
+
+
+def test_evidence_is_taken_in_and_makes_another_annotation(tmp_path: Path):
+    rows = take(written(tmp_path, "a.jsonl", BAD, BAD | {"evidence": " 12 EUR "}, BAD | {"evidence": " "})).rows
+    assert rows["evidence"].to_list() == [None, "12 EUR"]
+
+
+def test_an_annotation_without_evidence_has_the_id_it_had_before_there_was_evidence(tmp_path: Path):
+    """The ids of version 0.1: an old file that is dropped again brings nothing new."""
+    old = written(
+        tmp_path, "a.jsonl", BAD | {"correction": "12 EUR", "comment": "twice"}, GOOD | {"annotated_at": None}
+    )
+    assert take(old).rows["annotation_id"].to_list() == ["d79e71557f9ce764", "ac9d1638feabb449"]
+
+
+def test_a_withdrawal_needs_no_failure_mode_and_takes_none(tmp_path: Path):
+    withdrawn = GOOD | {"verdict": "Withdrawn"}
+    assert take(written(tmp_path, "a.jsonl", withdrawn)).rows["verdict"].to_list() == ["withdrawn"]
+    assert "verdict withdrawn with a failure_mode" in refusal(tmp_path, withdrawn | {"failure_mode": "slow"})
 
 
 def test_ids_and_verdicts_are_read_in_any_case_and_white_space(tmp_path: Path):
@@ -199,7 +220,7 @@ def test_a_comment_without_a_verdict_is_refused_not_forgotten(tmp_path: Path):
         (b"trace_id,verdict,verdict\n", "column verdict appears twice"),
         (b'trace_id,verdict\n"unclosed,good\n', "line 2.*quotes"),
         (b"\x89PNG\r\n\x1a\n", "not UTF-8 text"),
-        (b'[{"trace_id": 1}]', "one JSON array"),
+        (b'[{"label": "good"}]', "neither annotations .* nor an export of"),
     ],
 )
 def test_a_file_without_annotations_is_refused_by_name(tmp_path: Path, content: bytes, what: str):
@@ -252,6 +273,28 @@ def test_at_the_same_instant_the_failure_stands():
     assert verdicts(annotation(1, "good"), annotation(1, "bad", "slow")) == [("bad", "slow")]
 
 
+def test_a_withdrawal_takes_back_all_that_was_said_until_then_and_says_nothing():
+    said = [annotation(1, "bad", "slow"), annotation(1, "partial", "rude", minute=1)]
+    assert verdicts(*said, annotation(1, "withdrawn", minute=1)) == []
+    assert verdicts(annotation(1, "good"), annotation(1, "withdrawn", minute=1)) == []
+
+
+def test_what_is_said_after_a_withdrawal_stands():
+    rows = [annotation(1, "bad", "slow"), annotation(1, "withdrawn", minute=1), annotation(1, "bad", "rude", minute=2)]
+    assert verdicts(*rows) == [("bad", "rude")]
+
+
+def test_a_withdrawal_is_of_ones_own_words_on_that_trace():
+    rows = [
+        annotation(1, "bad", "slow"),
+        annotation(2, "good"),
+        annotation(1, "withdrawn", annotator="bo", minute=1),
+        annotation(1, "withdrawn", label_source="model", minute=1),
+        annotation(3, "withdrawn", minute=1),
+    ]
+    assert len(verdicts(*rows)) == 2
+
+
 def test_annotators_traces_and_sources_do_not_supersede_one_another():
     rows = [
         annotation(1, "bad", "slow"),
@@ -263,11 +306,11 @@ def test_annotators_traces_and_sources_do_not_supersede_one_another():
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 1), st.sampled_from([None, "slow", "rude"]), st.integers(0, 3)), max_size=8),
+    st.lists(st.tuples(st.integers(0, 1), st.sampled_from(OPINIONS), st.integers(0, 3)), max_size=8),
     st.randoms(),
 )
 def test_what_stands_does_not_depend_on_the_order_of_arrival(said: list, random):
-    rows = [annotation(trace, "bad" if mode else "good", mode, minute=minute) for trace, mode, minute in said]
+    rows = [annotation(trace, *opinion, minute=minute) for trace, opinion, minute in said]
     shuffled = random.sample(rows, len(rows))
     once = effective_annotations(annotations(*rows).unique("annotation_id"))
     assert effective_annotations(annotations(*shuffled, *rows)).equals(once)

@@ -1,13 +1,14 @@
 import math
+from collections.abc import Sequence
 
 import polars as pl
 import pytest
 
-from evalpipe.signals.features import END, START
-from evalpipe.signals.usual import expected_log2_tokens, sigmas_above, step_in_words, surprise, usual_value
+from evalpipe.signals.usual import END, START, expected_log2, sigmas_above, surprise, tail_share, usual_value
+from evalpipe.tables import TRACE_FEATURES
 
 
-def values(numbers: list[float | None], service: str = "shop") -> pl.DataFrame:
+def values(numbers: Sequence[float | None], service: str = "shop") -> pl.DataFrame:
     return pl.DataFrame({"service_name": [service] * len(numbers), "x": numbers}, schema_overrides={"x": pl.Float64})
 
 
@@ -46,9 +47,32 @@ def test_the_usual_value_is_the_median_of_the_service():
     ]
 
 
-def tasks(n_words: list[int], n_tokens: list[int | None]) -> pl.DataFrame:
+def test_the_tail_is_the_share_of_the_service_that_is_as_high_or_higher():
+    # as high as 3: two of four; ten imagined traces beside them, half of one of them as high
+    reference = pl.concat([values([1, 2, 3, 4]), values([9] * 50, "bank")])
+    assert tail_share(values([3, 99, None]), reference, "x").to_list() == pytest.approx([2.5 / 14, 0.5 / 14, 0.5 / 14])
+
+
+def test_reference_traces_without_a_value_are_lower_than_any():
+    assert tail_share(values([0]), values([None, None, 0]), "x").to_list() == pytest.approx([1.5 / 13])
+
+
+def test_a_service_without_a_reference_shows_every_sign_in_one_of_twenty():
+    assert tail_share(values([3], "new"), values([1, 2, 3]), "x").to_list() == [0.05]
+
+
+def tasks(
+    n_words: list[int], n_tokens: Sequence[int | None], versions: Sequence[str | None] | None = None
+) -> pl.DataFrame:
     return pl.DataFrame(
-        {"service_name": "shop", "n_user_words": n_words, "n_tokens": n_tokens, "n_user_messages": 1, "n_tool_calls": 0}
+        {
+            "service_name": "shop",
+            "service_version": versions or ["1"] * len(n_words),
+            "n_user_words": n_words,
+            "n_tokens": n_tokens,
+            "n_user_messages": 1,
+            "n_tool_calls": 0,
+        }
     )
 
 
@@ -57,32 +81,47 @@ def test_longer_requests_are_expected_to_take_more_tokens():
     n_words = [2**k - 1 for k in range(1, 9)] * 25
     rows = tasks([*n_words, 63], [10 * (1 + n) for n in n_words] + [1280])
     is_reference = pl.Series([True] * len(n_words) + [False])
-    expected = expected_log2_tokens(rows, is_reference)
+    expected = expected_log2(rows, is_reference, "n_tokens", 50)
     assert expected[-1] == pytest.approx(math.log2(640), abs=0.05)
     assert math.log2(1280) - expected[-1] == pytest.approx(1, abs=0.05)
 
 
 def test_a_tenth_of_runaway_traces_does_not_make_running_away_expected():
     rows = tasks([10] * 100, [400] * 90 + [8000] * 10)
-    expected = expected_log2_tokens(rows, pl.Series([True] * 100))
+    expected = expected_log2(rows, pl.Series([True] * 100), "n_tokens", 50)
     assert expected[0] == pytest.approx(math.log2(400), abs=0.05)
 
 
+def test_a_version_with_enough_traces_has_a_line_of_its_own_and_others_that_of_the_service():
+    versions = ["1"] * 60 + ["2"] * 50 + ["3"] * 5 + [None] * 5
+    rows = tasks([10] * 120, [400] * 60 + [800] * 50 + [400] * 10, versions)
+    expected = expected_log2(rows, pl.Series([True] * 120), "n_tokens", 50)
+    assert expected[0] == pytest.approx(math.log2(400))
+    assert expected[60] == pytest.approx(math.log2(800))
+    assert expected[110] == expected[119]
+    assert math.log2(400) < expected[110] < math.log2(800)
+
+
 def test_a_service_that_reports_no_tokens_has_no_expectation():
-    assert expected_log2_tokens(tasks([1, 2], [None, None]), pl.Series([True, True])).to_list() == [None, None]
+    found = expected_log2(tasks([1, 2], [None, None]), pl.Series([True, True]), "n_tokens", 50)
+    assert found.to_list() == [None, None]
 
 
-def steps_of(*sequences: str) -> pl.DataFrame:
-    rows = [
-        (f"t{i}", "shop", before, after)
-        for i, sequence in enumerate(sequences)
-        for before, after in zip([START, *sequence], [*sequence, END], strict=True)
-    ]
-    return pl.DataFrame(rows, schema=["trace_id", "service_name", "before", "after"], orient="row")
+def called(*sequences: str, references: list[bool]) -> pl.DataFrame:
+    """Traces t0, t1, ...; each letter of a sequence is a call, at the step after its place."""
+    return pl.DataFrame(
+        {
+            "trace_id": [f"t{i}" for i in range(len(sequences))],
+            "service_name": "shop",
+            "calls": [[{"tool": tool, "step": n + 1} for n, tool in enumerate(sequence)] for sequence in sequences],
+            "is_reference": references,
+        },
+        schema_overrides={"calls": TRACE_FEATURES.schema["calls"]},
+    )
 
 
-def references(*flags: bool) -> pl.DataFrame:
-    return pl.DataFrame({"trace_id": [f"t{i}" for i in range(len(flags))], "is_reference": list(flags)})
+def bits_of(features: pl.DataFrame) -> dict[str, float]:
+    return dict(surprise(features).select("trace_id", "bits").rows())
 
 
 def test_the_surprise_of_a_step_is_its_smoothed_chance_in_bits():
@@ -91,26 +130,25 @@ def test_the_surprise_of_a_step_is_its_smoothed_chance_in_bits():
     Tools seen: a, END, and one imagined: backoff of a = (2 + 1) / (4 + 3) = 3/7; so of END.
     Chance of each step: (2 + 3/7) / (2 + 1) = 17/21.
     """
-    found = surprise(steps_of("a", "a", "a"), references(True, True, False))
-    assert found.filter(pl.col("trace_id") == "t2")["bits"].item() == pytest.approx(-math.log2(17 / 21))
+    found = bits_of(called("a", "a", "a", references=[True, True, False]))
+    assert found["t2"] == pytest.approx(-math.log2(17 / 21))
 
 
 def test_a_reference_trace_is_judged_by_the_others():
     """b is alone with its tool: seen from the others it is as new as to a stranger."""
     sequences = ["a"] * 8 + ["b"]
-    inside = surprise(steps_of(*sequences), references(*[True] * 9))
-    outside = surprise(steps_of(*sequences), references(*[True] * 8, False))
-    b_inside, b_outside = (f.filter(pl.col("trace_id") == "t8")["bits"].item() for f in (inside, outside))
-    assert b_inside == pytest.approx(b_outside)
-    assert b_inside > 2 > inside.filter(pl.col("trace_id") == "t0")["bits"].item()
+    inside = bits_of(called(*sequences, references=[True] * 9))
+    outside = bits_of(called(*sequences, references=[True] * 8 + [False]))
+    assert inside["t8"] == pytest.approx(outside["t8"])
+    assert inside["t8"] > 2 > inside["t0"]
+
+
+def test_the_oddest_step_is_named_with_its_place():
+    found = surprise(called(*["ab"] * 20, "ax", "", references=[True] * 20 + [False] * 2))
+    odd = {row["trace_id"]: (row["before"], row["after"], row["odd_step"]) for row in found.iter_rows(named=True)}
+    assert odd["t20"] == ("a", "x", 2)
+    assert odd["t21"] == (START, END, None)
 
 
 def test_a_trace_alone_has_a_finite_surprise():
-    assert surprise(steps_of("abc"), references(True))["bits"].is_finite().all()
-
-
-def test_a_step_is_told_in_words():
-    rows = pl.DataFrame({"before": [START, START, "pay", "search"], "after": [END, "pay", END, "pay"]}).select(
-        step_in_words(pl.col("before"), pl.col("after"))
-    )
-    assert rows.to_series().to_list() == ["no tool call at all", "pay first", "nothing after pay", "pay after search"]
+    assert math.isfinite(bits_of(called("abc", references=[True]))["t0"])

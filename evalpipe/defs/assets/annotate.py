@@ -1,6 +1,6 @@
 """Annotate: what is unusual -> the review queue -> people's annotations -> issues and labels."""
 
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -18,29 +18,49 @@ from evalpipe.review.annotations import effective_annotations
 from evalpipe.review.labels import label_frame
 from evalpipe.review.on_lake import labelled_traces, queue_of_cycle, take_in_inbox
 from evalpipe.review.queues import load_reviewers
-from evalpipe.signals.anomaly import signal_frame
-from evalpipe.tables import ANNOTATIONS, CANDIDATES, ISSUE_EVENTS, ISSUES, LABELS, TRACE_SIGNALS, TRACES
+from evalpipe.signals.on_lake import measure_day, score_day
+from evalpipe.tables import (
+    ANNOTATIONS,
+    CANDIDATES,
+    ISSUE_EVENTS,
+    ISSUES,
+    LABELS,
+    TRACE_FEATURES,
+    TRACE_SIGNALS,
+    TRACES,
+    VERDICTS,
+)
 
 
-@dg.asset(**spec(TRACE_SIGNALS, "annotate", {"scikitlearn"}), **BY_DAY, deps=[TRACES.name])
+@dg.asset(**spec(TRACE_FEATURES, "annotate"), **BY_DAY, deps=[TRACES.name])
+def trace_features(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
+    opened = home.open()
+    should_be = expected(opened, "trace_features", home.now())
+
+    def make(key: str) -> dict[str, Any]:
+        day = date.fromisoformat(key)
+        rows = measure_day(opened.lake, day, opened.settings.observe, made_from=should_be.get(key))
+        return told(opened, TRACE_FEATURES, rows)
+
+    each_partition(context, context.partition_keys, make)
+    return dg.MaterializeResult()
+
+
+@dg.asset(**spec(TRACE_SIGNALS, "annotate", {"scikitlearn"}), **BY_DAY, deps=[TRACE_FEATURES.name])
 def trace_signals(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     should_be = expected(opened, "trace_signals", home.now())
 
     def make(key: str) -> dict[str, Any]:
         day = date.fromisoformat(key)
-        past = timedelta(days=opened.settings.signals.history_days)
-        today = opened.lake.read(TRACES, pl.col("day") == day)
-        history = opened.lake.read(TRACES, pl.col("day") >= day - past, pl.col("day") < day)
-        rows = signal_frame(today, history, opened.settings.signals)
-        opened.lake.replace(TRACE_SIGNALS, rows, partition=key, made_from=should_be.get(key))
+        rows = score_day(opened.lake, day, opened.settings.signals, made_from=should_be.get(key))
         return told(opened, TRACE_SIGNALS, rows, flagged_share=share(rows["flagged"].list.len() > 0))
 
     each_partition(context, context.partition_keys, make)
     return dg.MaterializeResult()
 
 
-@dg.asset(**spec(CANDIDATES, "annotate"), partitions_def=CYCLES, deps=[TRACE_SIGNALS.name])
+@dg.asset(**spec(CANDIDATES, "annotate"), partitions_def=CYCLES, deps=[TRACE_SIGNALS.name, VERDICTS.name, LABELS.name])
 def candidates(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     cycle = cycle_of_partition(context.partition_key)
@@ -53,7 +73,7 @@ def candidates(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Mate
     )
 
 
-@dg.asset(**spec(ANNOTATIONS, "annotate"), deps=[CANDIDATES.name])
+@dg.asset(**spec(ANNOTATIONS, "annotate"))
 def annotations(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     results = take_in_inbox(opened.lake, opened.landing, opened.inbox, home.now())

@@ -1,0 +1,92 @@
+"""Signals on the lake: a day's traces become features, and features against those of past days become signals.
+
+What is read is bounded: of a day some thousand transcripts at a time, of the history a sample of narrow columns.
+"""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import polars as pl
+
+from evalpipe.lake.store import Lake
+from evalpipe.settings import ObserveSettings, SignalSettings
+from evalpipe.signals.anomaly import sample_bound, signal_frame
+from evalpipe.signals.features import feature_frame
+from evalpipe.tables import CLOSED, TRACE_FEATURES, TRACE_SIGNALS, TRACES
+
+_CHUNK_TRACES = 10_000  # transcripts in memory at once
+_USER_REACH = timedelta(days=1)  # somebody who asks again, where there are no sessions, does so soon
+_TRACE_COLUMNS = (
+    *("trace_id", "day", "session_id", "user_id", "turn_index", "service_name", "service_version", "transcript"),
+    *("n_llm_calls", "n_tool_calls", "n_input_tokens", "n_output_tokens", "cost_usd", "duration_ns"),
+    *("start_unix_ns", "end_unix_ns", "status", "defects"),
+)
+_ONLY_SHOWN = (  # what is said of a trace, and teaches nothing about another
+    *("complaints", "hedges", "refusals", "repeated", "ignored_tool", "is_cut_off"),
+    *("request_language", "answer_language", "evidence"),
+)
+
+
+def measure_day(lake: Lake, day: date, settings: ObserveSettings, *, made_from: int | None) -> pl.DataFrame:
+    """Make the TRACE_FEATURES of `day` from its closed traces and those before them of the same sessions.
+
+    A session is looked for in the `session_days` before; for traces without one their user stands in, for a day.
+    """
+    parts = [
+        feature_frame(_traces_of(lake, day, chunk), _earlier_traces(lake, day, chunk, settings))
+        for chunk in _chunks(lake, day)
+    ]
+    rows = pl.concat(parts).sort("draw", "trace_id") if parts else TRACE_FEATURES.empty()
+    lake.replace(TRACE_FEATURES, rows, partition=day, made_from=made_from)
+    return rows
+
+
+def score_day(lake: Lake, day: date, settings: SignalSettings, *, made_from: int | None) -> pl.DataFrame:
+    """Make the TRACE_SIGNALS of `day` from its features and a sample of those of the `history_days` before."""
+    today = lake.read(TRACE_FEATURES, pl.col("day") == day)
+    rows = signal_frame(today, _sampled_history(lake, day, today, settings), settings)
+    lake.replace(TRACE_SIGNALS, rows, partition=day, made_from=made_from)
+    return rows
+
+
+def _chunks(lake: Lake, day: date) -> Iterator[pl.DataFrame]:
+    """trace_id, session_id, user_id of the day's closed traces, cut so that no session, or user without, is in two."""
+    owned = (
+        lake.scan(TRACES)
+        .filter(pl.col("day") == day, CLOSED)
+        .select("trace_id", "session_id", "user_id", owner=pl.coalesce("session_id", "user_id", "trace_id"))
+        .sort("owner", "trace_id")
+        .with_row_index("place")
+        .with_columns(chunk=pl.col("place").min().over("owner") // _CHUNK_TRACES)
+        .drop("owner", "place")
+        .collect()
+    )
+    yield from owned.partition_by("chunk", maintain_order=True, include_key=False)
+
+
+def _traces_of(lake: Lake, day: date, chunk: pl.DataFrame) -> pl.DataFrame:
+    wanted = pl.col("trace_id").is_in(chunk["trace_id"].implode())
+    return lake.scan(TRACES).filter(pl.col("day") == day, wanted).select(_TRACE_COLUMNS).collect()
+
+
+def _earlier_traces(lake: Lake, day: date, chunk: pl.DataFrame, settings: ObserveSettings) -> pl.DataFrame:
+    since = day - timedelta(days=settings.session_days)
+    is_same_session = pl.col("session_id").is_in(chunk["session_id"].drop_nulls().unique().implode())
+    users = chunk.filter(pl.col("session_id").is_null())["user_id"].drop_nulls().unique()
+    is_same_user = pl.col("session_id").is_null() & pl.col("user_id").is_in(users.implode())
+    earlier = lake.scan(TRACES).filter(pl.col("day").is_between(since, day, closed="left"))
+    wanted = is_same_session | (is_same_user & (pl.col("day") >= day - _USER_REACH))
+    return earlier.filter(wanted).select(_TRACE_COLUMNS).collect()
+
+
+def _sampled_history(lake: Lake, day: date, today: pl.DataFrame, settings: SignalSettings) -> pl.DataFrame:
+    """Past features of today's services: of each about as many as are used, drawn by whole sessions.
+
+    A file is sorted by `draw`, so that what lies beyond the bound is not decoded.
+    """
+    services = pl.col("service_name").is_in(today["service_name"].unique().implode())
+    since = day - timedelta(days=settings.history_days)
+    past = lake.scan(TRACE_FEATURES).filter(pl.col("day").is_between(since, day, closed="left"), services)
+    bounds = past.group_by("service_name").agg(bound=sample_bound(pl.len())).collect()
+    bound = pl.col("service_name").replace_strict(bounds["service_name"], bounds["bound"], default=0.0)
+    return past.filter(pl.col("draw") < bound).drop(_ONLY_SHOWN).collect()

@@ -1,0 +1,70 @@
+"""Text of traces as it stands on a page: escaped, its invisible characters shown, its evidence marked.
+
+Everything a trace holds was written by strangers. Nothing of it becomes a tag, an address or a style.
+"""
+
+import re
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+from evalpipe.review.desk import Mark
+
+LABELS = {
+    "session_length": "long conversation",
+    "token_excess": "more text than the task needs",
+    "latency": "slow",
+    "cost": "expensive",
+    "resubmission": "asked again",
+    "tool_deviation": "unusual use of tools",
+    "repetition": "same call repeated",
+    "ignored_error": "error ignored",
+    "hedging": "unsure wording",
+    "refusal": "refusal",
+    "unsupported": "no source for it",
+    "broken_output": "broken answer",
+    "frustration": "unhappy user",
+    "language_mismatch": "another language",
+    "incomplete": "incomplete record",
+    "control": "random sample",
+    "uncertainty": "evaluators unsure",
+}
+"""What each queue and signal is called before people who read traces, not tables."""
+
+# Controls but tab and newline, what changes direction, and what has no width. Joiners and the marks of one direction
+# stay: Persian, Hindi and emoji are spelled with them, and an isolated block keeps them from reaching further.
+_INVISIBLE = re.compile(
+    "([\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u180e\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f])"
+)
+
+
+def label(signal: str) -> str:
+    """A queue or signal in words."""
+    return LABELS.get(signal, signal.replace("_", " "))
+
+
+def shown(text: str) -> Markup:
+    """`text` escaped, with every character that would not be seen as its code point in a box."""
+    visible, *rest = _INVISIBLE.split(text)
+    html = escape(visible)
+    for hidden, visible in zip(rest[::2], rest[1::2], strict=True):
+        html += Markup('<span class="invisible">U+{:04X}</span>').format(ord(hidden)) + visible
+    return html
+
+
+def marked(text: str, marks: Sequence[Mark]) -> Markup:
+    """`text` as `shown`, with its `marks` (ascending, without overlap) as <mark>, which keys can go to."""
+    html, at = Markup(), 0
+    for mark in marks:
+        html += shown(text[at : mark.start])
+        html += Markup('<mark tabindex="-1" data-signal="{}" data-label="{}">{}</mark>').format(
+            mark.signal, label(mark.signal), shown(text[mark.start : mark.end])
+        )
+        at = mark.end
+    return html + shown(text[at:])
+
+
+def first_line(text: str | None, n_characters: int = 160) -> str:
+    """The beginning of `text` on one line; '' for none."""
+    line = " ".join((text or "")[: 4 * n_characters].split())
+    return line if len(line) <= n_characters else line[: n_characters - 1] + "…"
