@@ -13,9 +13,10 @@ import dagster as dg
 import polars as pl
 
 from evalpipe.demo.plan import DemoPlan
-from evalpipe.demo.reviewer import review, write_annotations
+from evalpipe.demo.reviewer import REVIEWERS, review, write_annotations
 from evalpipe.demo.traffic import release_cases, week_of_traffic, write_cases
 from evalpipe.errors import StateError
+from evalpipe.files import write_whole
 from evalpipe.gate.judge import GateOutcome
 from evalpipe.gate.on_lake import gate
 from evalpipe.home import Home
@@ -53,6 +54,8 @@ def walk(home: Home, instance: dg.DagsterInstance, plan: DemoPlan, announce: Ann
             f"{home.root} is not empty: traffic has landed there. The demo needs a home of its own: "
             "evalpipe --home DIR demo"
         )
+    reviewers = "".join(f"- {{name: {name}, capacity: {capacity}}}\n" for name, capacity in REVIEWERS.items())
+    write_whole(home.reviewers, reviewers)
     truth: dict[str, str | None] = {}
     n_annotations = sum(_week(home, instance, plan, week, truth, announce) for week in range(plan.n_weeks))
     announce("two releases ask the gate")
@@ -100,7 +103,19 @@ def _after(monday: datetime) -> str:
 def _review(home: Home, plan: DemoPlan, week: int, truth: dict[str, str | None], monday: datetime) -> int:
     cycle = cycle_of(plan.start_day + timedelta(weeks=week))
     queue = home.lake.read(CANDIDATES, pl.col("cycle") == cycle).sort("rank")
-    rows = review(queue, truth, week_end=monday, plan=plan, seed=plan.seed + week)
+    rows = [
+        row
+        for name, capacity in REVIEWERS.items()
+        for row in review(
+            queue.filter(pl.col("reviewer") == name),
+            truth,
+            week_end=monday,
+            plan=plan,
+            seed=plan.seed + week,
+            annotator=name,
+            capacity=capacity,
+        )
+    ]
     file = home.root / "demo" / f"annotations-{cycle}.jsonl"
     write_annotations(rows, file)
     deliver(file, home.inbox)

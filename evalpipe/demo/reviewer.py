@@ -1,7 +1,7 @@
-"""A scripted domain expert for the demo: reads the review queue, and nothing else, and says what is wrong with it.
+"""Scripted domain experts for the demo: each reads their review queue, and nothing else, and says what is wrong.
 
-The only reader of the planted truth. It is human in what matters to the pipeline: it stops after two hours, slips now
-and then, calls half-failures partial, and never spells a failure mode the same way twice.
+The only readers of the planted truth. They are human in what matters to the pipeline: they stop when their time is
+up, slip now and then, call half-failures partial, and never spell a failure mode the same way twice.
 """
 
 import json
@@ -15,7 +15,9 @@ import polars as pl
 
 from evalpipe.demo.plan import DemoPlan, FailureMode
 
-ANNOTATOR = "dana"
+REVIEWERS = {"dana": 100, "eli": 20}
+"""Traces that each reads a week. Eli has little time: half of it goes to what Dana reads too."""
+
 _CARELESS_SHARE = 0.03  # of judgements are wrong: labels are never perfect
 _PARTIAL_SHARE = 0.1  # of failures are called partial: the answer was of some use
 _COMMENT_SHARE = 0.5  # of failures get a word of explanation
@@ -34,6 +36,7 @@ def review(
     week_end: datetime,
     plan: DemoPlan,
     seed: int,
+    annotator: str = "dana",
     capacity: int = 100,
 ) -> list[dict[str, Any]]:
     """Annotate the CANDIDATES rows that are still queued, in reading order, at most `capacity` traces.
@@ -45,7 +48,8 @@ def review(
     readable = [trace_id for trace_id in waiting["trace_id"].unique(maintain_order=True) if trace_id in truth]
     return [
         _judgement(
-            plan.chance("review", seed, trace_id),
+            plan.chance("review", seed, annotator, trace_id),
+            annotator,
             trace_id,
             truth[trace_id],
             week_end + timedelta(seconds=_SECONDS_PER_TRACE * (n + 1)),
@@ -61,7 +65,7 @@ def write_annotations(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
     return path
 
 
-def _judgement(chance: Random, trace_id: str, planted: str | None, at: datetime) -> dict[str, Any]:
+def _judgement(chance: Random, annotator: str, trace_id: str, planted: str | None, at: datetime) -> dict[str, Any]:
     mode = None if planted is None else FailureMode(planted)
     if chance.random() < _CARELESS_SHARE:
         mode = _slip(chance, mode)
@@ -71,7 +75,7 @@ def _judgement(chance: Random, trace_id: str, planted: str | None, at: datetime)
         "failure_mode": None,
         "correction": None,
         "comment": None,
-        "annotator": ANNOTATOR,
+        "annotator": annotator,
         "annotated_at": at.isoformat(),
         "label_source": "human",
     }
