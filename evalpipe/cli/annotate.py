@@ -1,8 +1,7 @@
-"""Annotate from the command line: the queue, annotations, issues."""
+"""Annotate from the command line: the queue and what people say of it. Issues are in issues.py."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -10,13 +9,9 @@ from evalpipe.cli.show import AsJson, home_of, show, tell, warn, write_or_print
 
 queue = typer.Typer(no_args_is_help=True, help="The traces that a reviewer should read this week, in order.")
 annotations = typer.Typer(no_args_is_help=True, help="What people say of traces.")
-issues = typer.Typer(no_args_is_help=True, help="Failure modes as issues, from first sighting to resolution.")
 
 Cycle = Annotated[str | None, typer.Option(help="ISO week such as 2026-W47. Default: the newest with a queue.")]
-Issue = Annotated[str, typer.Argument(help="Id or name of an issue, as evalpipe issues list shows it.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="File to write. Default: standard output.")]
-Author = Annotated[str, typer.Option("--as", help="Who says so; it is kept with the issue.", envvar="USER")]
-Why = Annotated[str, typer.Option(help="Why, in your words; it is kept with the issue.")]
 
 
 @queue.command("build")
@@ -74,6 +69,32 @@ def export_queue(
     write_or_print(as_text(rows, format), out, f"a queue of {rows.height} unread traces")
 
 
+@queue.command("yield")
+def queue_yield(context: typer.Context, as_json: AsJson = False) -> None:
+    """What reading found, week by week: failures per arm, and how many times more than in traces drawn at random."""
+    from evalpipe.tables import QUEUE_YIELD
+
+    show(
+        home_of(context).lake.read(QUEUE_YIELD).drop("confidence"),
+        title="Yield of the queues",
+        as_json=as_json,
+        empty="nothing was read yet: evalpipe queue list",
+    )
+
+
+@annotations.command("agreement")
+def agreement(context: typer.Context, as_json: AsJson = False) -> None:
+    """How far people agree on traces that two of them read, and what an evaluator could reach at best."""
+    from evalpipe.tables import AGREEMENT
+
+    show(
+        home_of(context).lake.read(AGREEMENT).drop("confidence"),
+        title="Agreement between reviewers",
+        as_json=as_json,
+        empty="nothing was read twice yet: name two reviewers in reviewers.yaml",
+    )
+
+
 @annotations.command("import")
 def import_annotations(
     context: typer.Context,
@@ -119,100 +140,3 @@ def export_annotations(
 
     rows = home_of(context).lake.read(ANNOTATIONS)
     write_or_print(as_text(rows, format), out, f"{rows.height} annotations")
-
-
-@issues.command("list")
-def list_issues(context: typer.Context, as_json: AsJson = False) -> None:
-    """Issues, the most frequent first."""
-    from evalpipe.tables import ISSUES
-
-    rows = home_of(context).lake.read(ISSUES).sort("n_failures", "issue_id", descending=[True, False])
-    columns = ["issue_id", "name", "state", "flags", "services", "n_failures", "last_seen_at"]
-    show(
-        rows if as_json else rows.select(columns),
-        title="Issues",
-        as_json=as_json,
-        empty="there is no issue yet: issues are born from annotations (evalpipe queue export)",
-    )
-
-
-@issues.command("show")
-def show_issue(context: typer.Context, issue: Issue, as_json: AsJson = False) -> None:
-    """Everything that happened to one issue."""
-    import polars as pl
-
-    from evalpipe.issues.lifecycle import find, replay
-    from evalpipe.tables import ISSUE_EVENTS
-
-    events = home_of(context).lake.read(ISSUE_EVENTS)
-    found = find(replay(events), issue)
-    rows = events.filter(pl.col("issue_id") == found.issue_id).sort("at", "event_id")
-    show(rows.drop("event_id"), title=f"{found.issue_id} {found.name}", as_json=as_json, empty="nothing happened to it")
-
-
-@issues.command("rename")
-def rename(context: typer.Context, issue: Issue, name: str, author: Author = "unknown") -> None:
-    """Give an issue a better name; annotations in the old words still belong to it."""
-    from evalpipe.issues import lifecycle
-
-    _decide(context, issue, lambda found, issues, **by: lifecycle.rename(found, name, issues=issues, **by), author)
-
-
-@issues.command("merge")
-def merge(context: typer.Context, issue: Issue, into: Issue, author: Author = "unknown") -> None:
-    """Two names for one failure: annotations of the first count for the second from now on."""
-    from evalpipe.issues import lifecycle
-
-    _decide(
-        context, issue, lambda found, issues, **by: lifecycle.merge(found, lifecycle.find(issues, into), **by), author
-    )
-
-
-@issues.command("resolve")
-def resolve(context: typer.Context, issue: Issue, why: Why = "", author: Author = "unknown") -> None:
-    """Say that it is fixed: its evaluator no longer blocks, and keeps watching."""
-    from evalpipe.issues import lifecycle
-
-    _decide(context, issue, lambda found, _, **by: lifecycle.resolve(found, **by), author, why)
-
-
-@issues.command("reopen")
-def reopen(context: typer.Context, issue: Issue, why: Why = "", author: Author = "unknown") -> None:
-    """Say that it is back, or was never fixed."""
-    from evalpipe.issues import lifecycle
-
-    _decide(context, issue, lambda found, _, **by: lifecycle.reopen(found, **by), author, why)
-
-
-@issues.command("ignore")
-def ignore(context: typer.Context, issue: Issue, why: Why = "", author: Author = "unknown") -> None:
-    """Stop working on it: no evaluator, no gate."""
-    from evalpipe.issues import lifecycle
-
-    _decide(context, issue, lambda found, _, **by: lifecycle.ignore(found, **by), author, why)
-
-
-@issues.command("unignore")
-def unignore(context: typer.Context, issue: Issue, why: Why = "", author: Author = "unknown") -> None:
-    """Work on it again."""
-    from evalpipe.issues import lifecycle
-
-    _decide(context, issue, lambda found, _, **by: lifecycle.unignore(found, **by), author, why)
-
-
-def _decide(
-    context: typer.Context, issue: str, command: Callable[..., Any], author: str, why: str | None = None
-) -> None:
-    """Append the event that `command` makes of the issue, every issue, and who says so, when and why."""
-    from datetime import UTC, datetime
-
-    from evalpipe.issues.lifecycle import find, replay
-    from evalpipe.tables import ISSUE_EVENTS
-
-    home = home_of(context)
-    issues = replay(home.lake.read(ISSUE_EVENTS))
-    found = find(issues, issue)
-    evidence = {"why": why} if why else None
-    event = command(found, issues, author=author, now=datetime.now(UTC), evidence=evidence)
-    home.lake.append_new(ISSUE_EVENTS, event)
-    tell(f"{found.issue_id} {found.name}: {event['kind'][0]}. Next: evalpipe run")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from evalpipe.cli import annotate, demo, generate, iterate, observe
+from evalpipe.cli.issues import issues
 from evalpipe.cli.reviewers import reviewers
 from evalpipe.errors import EvalpipeError
 
@@ -40,7 +41,7 @@ app.command()(observe.run)
 app.add_typer(annotate.queue, name="queue")
 app.add_typer(reviewers, name="reviewers")
 app.add_typer(annotate.annotations, name="annotations")
-app.add_typer(annotate.issues, name="issues")
+app.add_typer(issues, name="issues")
 app.command()(generate.generate)
 app.add_typer(generate.evaluators, name="evaluators")
 app.command()(iterate.gate)

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from evalpipe.home import Home
+from evalpipe.review.tokens import reviewer_of
 from evalpipe.tables import ANNOTATIONS, EVALUATORS, ISSUE_EVENTS, ISSUES
 from evalpipe_tests.cli.test_bad_input import evalpipe
 
@@ -24,6 +25,14 @@ def test_what_lists_gives_a_table_to_people_and_json_to_programs(walked, command
     assert table.returncode == 0, table.stderr
     identifier = next(name for name in ("trace_id", "evaluator_id", "issue_id") if name in rows[0])
     assert all(row[identifier] in table.stdout for row in rows if row[identifier])
+
+
+@pytest.mark.parametrize(
+    "command", [["queue", "yield"], ["annotations", "agreement"], ["issues", "proposals"]], ids=str
+)
+def test_what_reviewing_found_is_shown_to_people_and_programs(walked, command: list[str]):
+    assert isinstance(json.loads(evalpipe(walked[0], *command, "--json").stdout), list)
+    assert evalpipe(walked[0], *command).returncode == 0
 
 
 def test_what_was_annotated_since_the_queue_was_built_is_not_exported_again(home_copy: Home, tmp_path: Path):
@@ -81,6 +90,42 @@ def test_an_issue_is_resolved_and_reopened_by_people_whose_names_are_kept(home_c
     assert evalpipe(home_copy, "issues", "reopen", issue, "--as", "bob").returncode == 0
     events = home_copy.lake.read(ISSUE_EVENTS, pl.col("issue_id") == issue).sort("at")
     assert events["author"].to_list()[-2:] == ["ana", "bob"]
+
+
+def test_what_a_person_splits_off_an_issue_is_one_of_its_own_and_a_merge_gives_it_back(home_copy: Home):
+    names = json.loads(evalpipe(home_copy, "issues", "list", "--json").stdout)
+    one, other = names[0]["issue_id"], names[1]["issue_id"]
+    mode = names[1]["name"]
+    evalpipe(home_copy, "issues", "merge", other, one, "--as", "ana")
+    split = evalpipe(home_copy, "issues", "split", one, mode, "--as", "ana")
+    assert f"split into {other}" in split.stdout
+    assert evalpipe(home_copy, "issues", "show", other, "--json").returncode == 0
+
+
+def test_two_issues_are_kept_apart_by_a_person_and_why_is_kept(home_copy: Home):
+    names = json.loads(evalpipe(home_copy, "issues", "list", "--json").stdout)
+    one, other = names[0]["issue_id"], names[1]["issue_id"]
+    evalpipe(home_copy, "issues", "keep-apart", one, other, "--why", "two teams", "--as", "ana")
+    last = json.loads(evalpipe(home_copy, "issues", "show", one, "--json").stdout)[-1]
+    assert (last["kind"], last["author"]) == ("kept_apart", "ana")
+    assert json.loads(last["evidence"]) == {"from": other, "why": "two teams"}
+
+
+def test_a_reviewer_is_invited_once_and_signs_in_until_revoked(home_copy: Home):
+    link = evalpipe(home_copy, "reviewers", "invite", "eli", "--url", "https://review.example/").stdout.strip()
+    address, _, token = link.partition("#")
+    assert address == "https://review.example/review/sign-in"
+    assert reviewer_of(home_copy.review_tokens, token) == "eli"
+    listed = json.loads(evalpipe(home_copy, "reviewers", "list", "--json").stdout)
+    assert {row["name"]: row["can_sign_in"] for row in listed} == {"dana": False, "eli": True}
+    evalpipe(home_copy, "reviewers", "revoke", "eli")
+    assert reviewer_of(home_copy.review_tokens, token) is None
+
+
+def test_only_a_known_reviewer_is_invited(home_copy: Home):
+    refused = evalpipe(home_copy, "reviewers", "invite", "mallory")
+    assert refused.returncode == 2
+    assert "there are: dana, eli" in refused.stderr
 
 
 def test_cases_are_exported_for_ci_to_replay(walked, tmp_path: Path):

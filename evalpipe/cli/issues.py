@@ -1,0 +1,153 @@
+"""Issues from the command line: failure modes from first sighting to resolution, merged and split by people."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from evalpipe.cli.show import AsJson, home_of, show, tell
+
+issues = typer.Typer(no_args_is_help=True, help="Failure modes as issues, from first sighting to resolution.")
+
+Issue = Annotated[str, typer.Argument(help="Id or name of an issue, as evalpipe issues list shows it.")]
+Author = Annotated[str, typer.Option("--as", help="Who says so; it is kept with the issue.", envvar="USER")]
+Why = Annotated[str, typer.Option(help="Why, in your words; it is kept with the issue.")]
+
+
+@issues.command("list")
+def list_issues(context: typer.Context, as_json: AsJson = False) -> None:
+    """Issues, the most frequent first."""
+    from evalpipe.tables import ISSUES
+
+    rows = home_of(context).lake.read(ISSUES).sort("n_failures", "issue_id", descending=[True, False])
+    columns = ["issue_id", "name", "state", "flags", "services", "n_failures", "last_seen_at"]
+    show(
+        rows if as_json else rows.select(columns),
+        title="Issues",
+        as_json=as_json,
+        empty="there is no issue yet: issues are born from annotations (evalpipe queue export)",
+    )
+
+
+@issues.command("show")
+def show_issue(context: typer.Context, issue: Issue, as_json: AsJson = False) -> None:
+    """Everything that happened to one issue."""
+    import polars as pl
+
+    from evalpipe.issues.lifecycle import find, replay
+    from evalpipe.tables import ISSUE_EVENTS
+
+    events = home_of(context).lake.read(ISSUE_EVENTS)
+    found = find(replay(events), issue)
+    rows = events.filter(pl.col("issue_id") == found.issue_id).sort("at", "event_id")
+    show(rows.drop("event_id"), title=f"{found.issue_id} {found.name}", as_json=as_json, empty="nothing happened to it")
+
+
+@issues.command("rename")
+def rename(context: typer.Context, issue: Issue, name: str, author: Author = "unknown") -> None:
+    """Give an issue a better name; annotations in the old words still belong to it."""
+    from evalpipe.issues import lifecycle
+
+    _decide(context, issue, lambda found, issues, **by: lifecycle.rename(found, name, issues=issues, **by), author)
+
+
+@issues.command("merge")
+def merge(context: typer.Context, issue: Issue, into: Issue, author: Author = "unknown") -> None:
+    """Two names for one failure: annotations of the first count for the second from now on."""
+    from evalpipe.issues import lifecycle
+
+    _decide(
+        context, issue, lambda found, issues, **by: lifecycle.merge(found, lifecycle.find(issues, into), **by), author
+    )
+
+
+@issues.command("resolve")
+def resolve(context: typer.Context, issue: Issue, why: Why = "", author: Author = "unknown") -> None:
+    """Say that it is fixed: its evaluator no longer blocks, and keeps watching."""
+    from evalpipe.issues import lifecycle
+
+    _decide(context, issue, lambda found, _, **by: lifecycle.resolve(found, **by), author, why)
+
+
+@issues.command("reopen")
+def reopen(context: typer.Context, issue: Issue, why: Why = "", author: Author = "unknown") -> None:
+    """Say that it is back, or was never fixed."""
+    from evalpipe.issues import lifecycle
+
+    _decide(context, issue, lambda found, _, **by: lifecycle.reopen(found, **by), author, why)
+
+
+@issues.command("ignore")
+def ignore(context: typer.Context, issue: Issue, why: Why = "", author: Author = "unknown") -> None:
+    """Stop working on it: no evaluator, no gate."""
+    from evalpipe.issues import lifecycle
+
+    _decide(context, issue, lambda found, _, **by: lifecycle.ignore(found, **by), author, why)
+
+
+@issues.command("unignore")
+def unignore(context: typer.Context, issue: Issue, why: Why = "", author: Author = "unknown") -> None:
+    """Work on it again."""
+    from evalpipe.issues import lifecycle
+
+    _decide(context, issue, lambda found, _, **by: lifecycle.unignore(found, **by), author, why)
+
+
+@issues.command("proposals")
+def proposals(context: typer.Context, as_json: AsJson = False) -> None:
+    """Issues that seem to be one failure in different words, for you to merge or to keep apart."""
+    from evalpipe.tables import ISSUE_PROPOSALS
+
+    rows = home_of(context).lake.read(ISSUE_PROPOSALS).sort("similarity", descending=True)
+    columns = ["issue_id", "name", "into_issue_id", "into_name", "similarity", "shared_words", "reason"]
+    show(
+        rows if as_json else rows.select(columns),
+        title="Proposed merges",
+        as_json=as_json,
+        empty="no two issues seem to be one failure",
+    )
+
+
+@issues.command("keep-apart")
+def keep_apart(context: typer.Context, issue: Issue, other: Issue, why: Why = "", author: Author = "unknown") -> None:
+    """Say that two issues are different failures: their merge is not proposed again."""
+    from evalpipe.issues import lifecycle
+
+    _decide(
+        context,
+        issue,
+        lambda found, issues, **by: lifecycle.keep_apart(found, lifecycle.find(issues, other), **by),
+        author,
+        why,
+    )
+
+
+@issues.command("split")
+def split(
+    context: typer.Context,
+    issue: Issue,
+    modes: Annotated[list[str], typer.Argument(help="Failure modes of the issue, as people wrote them.")],
+    author: Author = "unknown",
+) -> None:
+    """Take failure modes out of an issue into one of their own; also undoes a merge.
+
+    Example: `evalpipe issues split "wrong refund" "refund to the wrong card"`
+    """
+    from evalpipe.issues import lifecycle
+
+    _decide(context, issue, lambda found, issues, **by: lifecycle.split(found, modes, issues=issues, **by), author)
+
+
+def _decide(
+    context: typer.Context, issue: str, command: Callable[..., Any], author: str, why: str | None = None
+) -> None:
+    """Append the event that `command` makes of the issue, every issue, and who says so, when and why."""
+    from datetime import UTC, datetime
+
+    from evalpipe.issues.on_lake import decide
+
+    evidence = {"why": why} if why else None
+    lake = home_of(context).lake
+    decided = decide(lake, issue, command, author=author, now=datetime.now(UTC), evidence=evidence)
+    into = f" into {decided.evidence['into']}" if "into" in decided.evidence else ""
+    tell(f"{decided.issue.issue_id} {decided.issue.name}: {decided.kind}{into}. Next: evalpipe run")
