@@ -5,7 +5,7 @@ JAVASCRIPT := evalpipe_tests/web/javascript
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test up lint format bench bench-ingest clean
+.PHONY: demo test up lint format bench bench-ingest bench-triage clean
 
 demo: .venv/installed
 	$(BIN)/evalpipe demo
@@ -31,6 +31,10 @@ bench: .venv/installed-dev
 # BENCH_PEERS=DIR also sends the payloads to the peers installed there, DIR/venv-phoenix and DIR/venv-mlflow.
 bench-ingest: .venv/installed-dev
 	$(BIN)/python -m evalpipe_tests.bench_ingest --out docs/performance.md
+
+# REAL=DIR also reads the annotated traces there: DIR/traces/*.otlp.jsonl.gz and DIR/annotations/*.jsonl.
+bench-triage: .venv/installed-dev
+	$(BIN)/python -m evalpipe_tests.bench_triage --out docs/triage.md $(if $(REAL),--real $(REAL))
 
 clean:
 	rm -rf .venv build *.egg-info
