@@ -58,7 +58,7 @@ class ObserveSettings(_Stage):
     first_day: date = date(2024, 1, 1)  # Dagster's first day partition; older spans are refused, with this name
     max_future_s: Count = 86_400  # a clock may be wrong by a time zone, not by more
     max_payload_bytes: Count = 64 * 1024 * 1024  # OTLP's recommended limit, after decompression
-    segment_bytes: Count = 32 * 1024 * 1024  # one landing segment: decoded whole, so it bounds memory
+    segment_bytes: Count = 20 * 1024 * 1024  # one landing segment: decoded whole, two at once, so it bounds memory
     window_days: Count = 1  # how far a trace may reach into the days beside its own
     session_days: Count = 7  # how long a conversation may pause and still be one session
     quiet_s: Count = 90  # a trace is closed this long after its last span; a late span opens it again

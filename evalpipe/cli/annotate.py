@@ -46,7 +46,7 @@ def list_queue(context: typer.Context, cycle: Cycle = None, as_json: AsJson = Fa
 def export_queue(
     context: typer.Context,
     cycle: Cycle = None,
-    format: Annotated[str, typer.Option(help="csv, jsonl, labelstudio or argilla.")] = "csv",
+    format: Annotated[str, typer.Option(help="csv, jsonl, labelstudio, argilla or langfuse.")] = "csv",
     out: Out = None,
 ) -> None:
     """The queue as a file to fill in and import again.
@@ -67,6 +67,14 @@ def export_queue(
     days = queued["day"].unique()
     rows = queue_rows(queued, home.lake.read(TRACES, pl.col("day").is_in(days.implode())))
     write_or_print(as_text(rows, format), out, f"a queue of {rows.height} unread traces")
+
+
+@queue.command("labelstudio-config")
+def labelstudio_config() -> None:
+    """The labelling interface for Label Studio, to which `queue export --format labelstudio` fits."""
+    from evalpipe.review.exchange import LABEL_STUDIO_CONFIG
+
+    print(LABEL_STUDIO_CONFIG, end="")
 
 
 @queue.command("yield")
@@ -98,10 +106,13 @@ def agreement(context: typer.Context, as_json: AsJson = False) -> None:
 @annotations.command("import")
 def import_annotations(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(help="JSONL or CSV files with trace_id, verdict, failure_mode, ...")],
+    files: Annotated[list[Path], typer.Argument(help="CSV, JSON lines, or exports of other tools.")],
     annotator: Annotated[str | None, typer.Option(help="Who annotated, for rows that do not say.")] = None,
 ) -> None:
     """Take annotations in. Refused rows are reported by line and kept in `rejections` and inbox/rejected.
+
+    A CSV or JSON-lines file has trace_id, verdict, failure_mode and more; exports of Label Studio, Argilla, Langfuse
+    and Phoenix are known by what is in them.
 
     Example: `evalpipe annotations import annotations.jsonl`
     """
@@ -114,14 +125,15 @@ def import_annotations(
     n_refused = 0
     for file in files:
         if not file.is_file():
-            raise InputError(f"{file} is not a file. Give a .jsonl or .csv file of annotations")
+            raise InputError(f"{file} is not a file. Give a CSV or JSON-lines file, or an export of an annotation tool")
         delivered = deliver(file, home.inbox)
         taken = take_in_annotations(
             home.lake, home.landing, home.inbox, delivered, datetime.now(UTC), default_annotator=annotator
         )
         n_refused += taken.rejections.height
         for row in taken.rejections.head(20).iter_rows(named=True):
-            warn(f"refused: {file.name}, line {row['location']}: {row['reason']}")
+            where = f"line {row['location']}" if row["location"][0].isdigit() else row["location"]
+            warn(f"refused: {file.name}, {where}: {row['reason']}")
         tell(f"{file.name}: {taken.rows.height} annotations are in, {taken.rejections.height} rows refused")
     tell("Next: evalpipe run")
     if n_refused:
@@ -131,7 +143,7 @@ def import_annotations(
 @annotations.command("export")
 def export_annotations(
     context: typer.Context,
-    format: Annotated[str, typer.Option(help="csv or jsonl.")] = "jsonl",
+    format: Annotated[str, typer.Option(help="csv, jsonl, labelstudio, argilla, langfuse or phoenix.")] = "jsonl",
     out: Out = None,
 ) -> None:
     """Every annotation, as a file that `annotations import` reads."""

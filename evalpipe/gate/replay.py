@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from evalpipe.ids import content_hash
+from evalpipe.review.annotations import effective_annotations
 
 
 def cases_of(
@@ -35,9 +36,9 @@ def cases_of(
         .agg(issues=pl.struct("issue_id", failure_mode="name", is_failure="is_failure"))
     )
     corrections = (
-        annotations.filter(pl.col("correction").str.contains(r"\S"))
-        .sort("annotated_at", "annotation_id")
-        .group_by("trace_id")
+        effective_annotations(annotations)
+        .filter(pl.col("correction").str.contains(r"\S"))
+        .group_by("trace_id", maintain_order=True)
         .agg(expected_output=pl.col("correction").last())
     )
     rows = (

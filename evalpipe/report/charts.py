@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from evalpipe.review.estimates import ALL_CYCLES
 from evalpipe.settings import QualitySettings
 
 if TYPE_CHECKING:
@@ -42,13 +43,16 @@ _MAX_GATES = 20  # the newest; more columns cannot be told apart
 def mcc_over_time(quality: pl.DataFrame, names: pl.DataFrame, settings: QualitySettings) -> str | None:
     """Held-out MCC of each evaluator over time with its interval, one small chart each; None without a measurement.
 
-    `quality` is EVALUATOR_QUALITY; `names` gives evaluator_id and name of those to draw, in order.
+    `quality` is EVALUATOR_QUALITY; `names` gives evaluator_id, name and ceiling of those to draw, in order.
     """
     drawn = (
         quality.filter((pl.col("split") == "held_out") & pl.col("mcc").is_not_null())
-        .join(names.with_row_index("place").select("evaluator_id", "place", name=_short("name")), on="evaluator_id")
+        .join(
+            names.with_row_index("place").select("evaluator_id", "place", "ceiling", name=_short("name")),
+            on="evaluator_id",
+        )
         .sort("place", "measured_at")
-        .select("evaluator_id", "name", "place", "mcc", "mcc_lower", "mcc_upper", "version", at=_time("measured_at"))
+        .select("evaluator_id", "name", "ceiling", "mcc", "mcc_lower", "mcc_upper", at=_time("measured_at"))
     )
     if drawn.is_empty():
         return None
@@ -72,12 +76,18 @@ def mcc_over_time(quality: pl.DataFrame, names: pl.DataFrame, settings: QualityS
         alt.Chart().mark_rule(color=colour, strokeDash=[5, 3]).encode(y=alt.YDatum(limit, **mcc))
         for colour, limit in ((_GOOD, settings.block_mcc), (_WARN, settings.monitor_mcc))
     )
+    ceiling = (
+        alt.Chart()
+        .transform_filter(alt.expr.isValid(alt.datum.ceiling))
+        .mark_rule(color=_ACCENT, strokeDash=[2, 2])
+        .encode(y=alt.Y("mean(ceiling):Q", **mcc))
+    )
     n_columns = min(_PER_ROW, drawn["evaluator_id"].n_unique())
     width = (_WIDE_PX - _AXIS_PX - _GAP_PX * n_columns) // n_columns
     drawn = drawn.with_columns(name=_unique_name())
     names_in_order = drawn["name"].unique(maintain_order=True).to_list()
     chart = (
-        alt.layer(band, bars, blocks, monitors, line, points, data=drawn)
+        alt.layer(band, bars, blocks, monitors, ceiling, line, points, data=drawn)
         .properties(width=width, height=110)
         .facet(
             facet=alt.Facet(
@@ -197,6 +207,37 @@ def gate_history(runs: pl.DataFrame, results: pl.DataFrame) -> str | None:
         text="mark:N", color=alt.condition(is_skipped, alt.value(_MUTED), alt.value(_SURFACE))
     )
     return _svg((cells + letters).properties(width=alt.Step(46), height=alt.Step(30)), "gates")
+
+
+def yield_over_cycles(yields: pl.DataFrame) -> str | None:
+    """Failures per 100 traces read, of each arm of each week's queue, with their intervals; None while nothing was
+    read. `yields` is QUEUE_YIELD."""
+    read = yields.filter((pl.col("cycle") != ALL_CYCLES) & (pl.col("n_reviewed") > 0))
+    if read.is_empty():
+        return None
+    import altair as alt
+
+    arms = {"anomaly": (_ACCENT, "circle"), "uncertainty": (_WARN, "square"), "control": (_IDLE, "diamond")}
+    rates = ("failure_rate", "failure_rate_lower", "failure_rate_upper")
+    drawn = read.sort("cycle").select("cycle", "arm", *(pl.col(name) * 100 for name in rates))
+    base = alt.Chart(drawn).encode(
+        x=alt.X("cycle:O", title=None, axis=alt.Axis(labelAngle=0, ticks=False)),
+        xOffset=alt.XOffset("arm:N", sort=list(arms), scale=alt.Scale(paddingOuter=0.6)),
+        color=alt.Color(
+            "arm:N", scale=alt.Scale(domain=list(arms), range=[colour for colour, _ in arms.values()]), legend=None
+        ),
+    )
+    y = {"title": None, "axis": alt.Axis(tickCount=4), "scale": alt.Scale(domainMin=0, nice=True)}
+    bars = base.mark_rule(strokeWidth=2, opacity=0.55).encode(
+        y=alt.Y("failure_rate_lower:Q", **y), y2="failure_rate_upper:Q"
+    )
+    points = base.mark_point(size=75, filled=True, opacity=1).encode(
+        y=alt.Y("failure_rate:Q", **y),
+        shape=alt.Shape(
+            "arm:N", scale=alt.Scale(domain=list(arms), range=[shape for _, shape in arms.values()]), legend=None
+        ),
+    )
+    return _svg((bars + points).properties(width=_HALF_PX, height=220), "yield")
 
 
 def _svg(chart: "alt.TopLevelMixin", name: str) -> str:

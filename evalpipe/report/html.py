@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from evalpipe.report import charts
-from evalpipe.report.summary import ReportTables, counted, issue_table, summarise
+from evalpipe.report.reviewing import counted
+from evalpipe.report.summary import ReportTables, issue_table, summarise
 from evalpipe.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ _STATES = {
 }
 _DECISIONS = {"pass": ("May ship", "good"), "block": ("Must not ship", "bad"), "abstain": ("Could not decide", "warn")}
 _OUTCOMES = {"passed": "good", "failed": "bad", "abstained": "warn", "skipped": "idle"}
-_ARMS = {"anomaly": "chosen as unusual", "uncertainty": "chosen as uncertain", "control": "drawn at random"}
+_ARMS = {  # shape and tone as in the chart
+    "anomaly": ("circle", "accent", "chosen as unusual"),
+    "uncertainty": ("square", "warn", "drawn where evaluators are unsure"),
+    "control": ("diamond", "idle", "drawn at random"),
+}
 
 
 def coverage_page(tables: ReportTables, *, settings: Settings, now: datetime, made_from: int | None = None) -> str:
@@ -43,6 +48,7 @@ def coverage_page(tables: ReportTables, *, settings: Settings, now: datetime, ma
         "coverage": charts.coverage_over_time(tables.coverage),
         "failures": charts.failures_per_issue(rows),
         "gates": charts.gate_history(tables.gate_runs, tables.gate_results),
+        "yield": charts.yield_over_cycles(tables.queue_yield),
     }
     return (
         _environment()
@@ -55,7 +61,8 @@ def coverage_page(tables: ReportTables, *, settings: Settings, now: datetime, ma
             states=_STATES,
             decisions=_DECISIONS,
             outcomes=_OUTCOMES,
-            arms=_ARMS,
+            arms=[(row, _ARMS[row["arm"]][-1]) for row in summary.queue.arms],
+            arm_keys=[_ARMS[row["arm"]] for row in summary.queue.arms],
             services=sorted({name for names in tables.issues["services"].to_list() for name in names}),
         )
     )

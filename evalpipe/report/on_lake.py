@@ -17,14 +17,18 @@ from evalpipe.report.html import coverage_page
 from evalpipe.report.summary import ReportTables, issue_table, summarise
 from evalpipe.settings import Settings
 from evalpipe.tables import (
+    AGREEMENT,
     CANDIDATES,
     COVERAGE,
     EVALUATOR_QUALITY,
     EVALUATORS,
     GATE_RESULTS,
     GATE_RUNS,
+    ISSUE_PROPOSALS,
     ISSUES,
     LABELS,
+    PREVALENCE,
+    QUEUE_YIELD,
     TRACES,
     VERDICTS,
 )
@@ -63,6 +67,10 @@ def write_coverage_report(lake: Lake, path: Path, settings: Settings, *, made_fr
         coverage=lake.read(COVERAGE),
         labels=lake.read(LABELS),
         candidates=lake.read(CANDIDATES),
+        queue_yield=lake.read(QUEUE_YIELD),
+        prevalence=lake.read(PREVALENCE),
+        agreement=lake.read(AGREEMENT),
+        proposals=lake.read(ISSUE_PROPOSALS),
         gate_runs=lake.read(GATE_RUNS),
         gate_results=lake.read(GATE_RESULTS),
         completeness=completeness_frame(_recent(lake.scan(TRACES), settings)),

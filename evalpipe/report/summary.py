@@ -1,6 +1,6 @@
 """What people see of the state of the loop: tables in, the figures, rows and sentences of a report out. Pure.
 
-Drawing is in charts.py, the page in html.py; the command line shows `issue_table` as it is.
+What reviewing found is said in reviewing.py; drawing is in charts.py, the page in html.py.
 """
 
 from dataclasses import dataclass, field
@@ -10,19 +10,25 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from evalpipe.quality.coverage import CoverageFigures, coverage_figures, latest_quality
-from evalpipe.quality.intervals import Interval, wilson
 from evalpipe.quality.trust import shortfall
 from evalpipe.report.completeness import COMPLETENESS
+from evalpipe.report.reviewing import Found, agreement_table, counted, prevalence_table, queue_found
+from evalpipe.review.agreement import ceiling_of
 from evalpipe.settings import Settings
 from evalpipe.tables import (
+    AGREEMENT,
     CANDIDATES,
     COVERAGE,
     EVALUATOR_QUALITY,
     EVALUATORS,
     GATE_RESULTS,
     GATE_RUNS,
+    ISSUE_PROPOSALS,
     ISSUES,
     LABELS,
+    PREVALENCE,
+    QUEUE_YIELD,
+    SETTLED,
 )
 
 _SPLITS = ("held_out", "prospective", "in_sample")
@@ -39,6 +45,10 @@ class ReportTables:
     coverage: pl.DataFrame = field(default_factory=COVERAGE.empty)
     labels: pl.DataFrame = field(default_factory=LABELS.empty)
     candidates: pl.DataFrame = field(default_factory=CANDIDATES.empty)
+    queue_yield: pl.DataFrame = field(default_factory=QUEUE_YIELD.empty)
+    prevalence: pl.DataFrame = field(default_factory=PREVALENCE.empty)
+    agreement: pl.DataFrame = field(default_factory=AGREEMENT.empty)
+    proposals: pl.DataFrame = field(default_factory=ISSUE_PROPOSALS.empty)
     gate_runs: pl.DataFrame = field(default_factory=GATE_RUNS.empty)
     gate_results: pl.DataFrame = field(default_factory=GATE_RESULTS.empty)
     completeness: pl.DataFrame = field(default_factory=COMPLETENESS.to_frame)  # completeness.py, of recent traces
@@ -50,24 +60,6 @@ class Step(NamedTuple):
     urgency: str
     what: str
     detail: str
-
-
-class ArmYield(NamedTuple):
-    """What one arm of the review queue found. `rate` is the share of its reviewed traces that show a failure."""
-
-    arm: str
-    n_queued: int
-    n_reviewed: int
-    n_failures: int
-    rate: float | None
-    interval: Interval | None
-
-
-class QueueYield(NamedTuple):
-    """The arms, and how many times more often the anomaly arm finds a failure than random traces; None unknown."""
-
-    arms: tuple[ArmYield, ...]
-    lift: float | None
 
 
 class LastGate(NamedTuple):
@@ -89,7 +81,11 @@ class Summary:
     steps: tuple[Step, ...]
     issues: tuple[dict[str, Any], ...]  # rows of `issue_table`, active ones
     others: tuple[dict[str, Any], ...]  # ISSUES rows of the other states
-    queue: QueueYield
+    proposals: tuple[dict[str, Any], ...]  # ISSUE_PROPOSALS rows
+    prevalence: tuple[dict[str, Any], ...]  # rows of `prevalence_table`
+    queue: Found
+    agreement: tuple[dict[str, Any], ...]  # rows of `agreement_table`
+    n_disputed: int  # labels that wait for one more opinion
     last_gate: LastGate | None
     services: tuple[dict[str, Any], ...]  # rows of completeness.py
 
@@ -98,7 +94,6 @@ def summarise(tables: ReportTables, *, now: datetime, settings: Settings) -> Sum
     """The state of the loop as of `now`."""
     rows = issue_table(tables, settings)
     figures = coverage_figures(rows)
-    queue = queue_yield(tables.candidates, tables.labels, settings.gate.confidence)
     gate = last_gate(tables.gate_runs, tables.gate_results)
     return Summary(
         generated_at=now,
@@ -113,7 +108,11 @@ def summarise(tables: ReportTables, *, now: datetime, settings: Settings) -> Sum
             .sort("state", "n_failures", "issue_id", descending=[False, True, False])
             .iter_rows(named=True)
         ),
-        queue=queue,
+        proposals=tuple(tables.proposals.iter_rows(named=True)),
+        prevalence=tuple(prevalence_table(tables.prevalence, tables.issues).iter_rows(named=True)),
+        queue=queue_found(tables.queue_yield),
+        agreement=tuple(agreement_table(tables.agreement).iter_rows(named=True)),
+        n_disputed=int(tables.labels["is_disputed"].sum()),
         last_gate=gate,
         services=tuple(tables.completeness.iter_rows(named=True)),
     )
@@ -124,15 +123,16 @@ def issue_table(tables: ReportTables, settings: Settings) -> pl.DataFrame:
 
     ISSUES columns; the last COVERAGE figures (is_covered, evaluator_id, version, status, n_occurrences,
     occurrence_share, traffic_share); kind; mcc, mcc_lower, mcc_upper, tp, fp, tn, fn, n_sessions, confidence of each
-    split, with the suffixes _prospective and _in_sample (held-out has none); n_bad, n_good and n_disputed labels; and
+    split, with the suffixes _prospective and _in_sample (held-out has none); the columns of `ceiling_of`, of which
+    n_traces and is_own as n_read_twice and is_ceiling_own; settled labels n_bad and n_good, and n_disputed ones; and
     `lacks`: what the issue needs before its evaluator blocks releases, null when nothing.
     """
     last = tables.coverage.filter(pl.col("measured_at") == pl.col("measured_at").max()).drop(
         "measured_at", "name", "mcc", "mcc_lower", "occurrence_share", "n_occurrences"
     )
-    is_failure, is_disputed = pl.col("is_failure"), pl.col("is_disputed")
+    is_failure = pl.col("is_failure")
     labelled = tables.labels.group_by("issue_id").agg(
-        n_bad=is_failure.sum(), n_good=(~is_failure).sum(), n_disputed=is_disputed.sum()
+        n_bad=(is_failure & SETTLED).sum(), n_good=(~is_failure & SETTLED).sum(), n_disputed=(~SETTLED).sum()
     )
     rows = (
         tables.issues.filter(pl.col("state") == "active")
@@ -142,6 +142,8 @@ def issue_table(tables: ReportTables, settings: Settings) -> pl.DataFrame:
     )
     for split in _SPLITS:
         rows = rows.join(_of_split(tables.quality, split), on=["evaluator_id", "version"], how="left")
+    ceilings = ceiling_of(tables.agreement, rows["issue_id"])
+    rows = rows.join(ceilings.rename({"n_traces": "n_read_twice", "is_own": "is_ceiling_own"}), on="issue_id")
     n_failures = pl.col("n_failures")
     rows = rows.with_columns(
         pl.col("is_covered").fill_null(False),
@@ -153,29 +155,6 @@ def issue_table(tables: ReportTables, settings: Settings) -> pl.DataFrame:
     return rows.with_columns(lacks=pl.Series(lacks, dtype=pl.String))
 
 
-def queue_yield(candidates: pl.DataFrame, labels: pl.DataFrame, confidence: float) -> QueueYield:
-    """What reviewing found, by the arm that drew the traces; a trace is a failure when any issue's label says so."""
-    found = labels.group_by("trace_id").agg(is_failure=pl.col("is_failure").any())
-    counted = (
-        candidates.unique(["trace_id", "arm"])
-        .join(found, on="trace_id", how="left")
-        .group_by("arm")
-        .agg(
-            n_queued=pl.len(),
-            n_reviewed=(pl.col("is_failure").is_not_null() | (pl.col("status") == "reviewed")).sum(),
-            n_failures=pl.col("is_failure").sum(),
-        )
-        .sort("arm")
-    )
-    arms = tuple(
-        ArmYield(arm, n_queued, n, k, k / n if n else None, wilson(k, n, confidence))
-        for arm, n_queued, n, k in counted.iter_rows()
-    )
-    rates = {arm.arm: arm.rate for arm in arms}
-    anomaly, control = rates.get("anomaly"), rates.get("control")
-    return QueueYield(arms, anomaly / control if anomaly is not None and control else None)
-
-
 def last_gate(runs: pl.DataFrame, results: pl.DataFrame) -> LastGate | None:
     """The gate that was decided last; None before the first."""
     if runs.is_empty():
@@ -185,11 +164,6 @@ def last_gate(runs: pl.DataFrame, results: pl.DataFrame) -> LastGate | None:
     role = pl.col("role").replace_strict({"blocking": 0, "monitoring": 1}, default=2)
     rows = results.filter(pl.col("gate_id") == run["gate_id"]).sort(severity, role, "evaluator_id")
     return LastGate(run, tuple(rows.iter_rows(named=True)))
-
-
-def counted(n: int, noun: str, nouns: str | None = None) -> str:
-    """'1 issue', '2 issues'."""
-    return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"
 
 
 def _of_split(quality: pl.DataFrame, split: str) -> pl.DataFrame:
@@ -249,10 +223,28 @@ def _steps(tables: ReportTables, rows: pl.DataFrame, gate: LastGate | None, sett
         )
         for row in belied.head(_MAX_ALIKE).iter_rows(named=True)
     ]
-    n_disputed = int(rows["n_disputed"].sum())
+    unclear = rows.filter("is_ceiling_own", pl.col("ceiling") < settings.quality.block_mcc)
+    steps += [
+        Step(
+            "warn",
+            f"Agree on what counts as “{row['name']}”",
+            f"people differ so much that an evaluator without a fault would reach an MCC of {row['ceiling']:.2f}; "
+            f"blocking takes {settings.quality.block_mcc:.2f}",
+        )
+        for row in unclear.head(_MAX_ALIKE).iter_rows(named=True)
+    ]
+    n_disputed = int(tables.labels["is_disputed"].sum())
     if n_disputed:
-        said = "annotators disagree about whether the failure is present"
+        said = "annotators disagree about whether the failure is present; the next queue asks for one more opinion"
         steps.append(Step("warn", f"Settle {counted(n_disputed, 'disputed label')}", said))
+    steps += [
+        Step(
+            "info",
+            f"Say whether “{row['name']}” and “{row['into_name']}” are one issue",
+            f"evalpipe issues merge {row['issue_id']} {row['into_issue_id']}, or keep-apart instead of merge",
+        )
+        for row in tables.proposals.head(_MAX_ALIKE).iter_rows(named=True)
+    ]
     waiting = _waiting(tables)
     if waiting is not None:
         steps.append(waiting)
@@ -272,4 +264,8 @@ def _waiting(tables: ReportTables) -> Step | None:
     n = queue.join(tables.labels, on="trace_id", how="anti")["trace_id"].n_unique()
     if n == 0:
         return None
-    return Step("info", f"Review {counted(n, 'trace')}", f"the queue of {cycle} waits: evalpipe queue export")
+    return Step(
+        "info",
+        f"Review {counted(n, 'trace')}",
+        f"the queue of {cycle} waits at /review of evalpipe up, or: evalpipe queue export",
+    )

@@ -53,7 +53,9 @@ def ceiling_of(agreement: pl.DataFrame, issue_ids: pl.Series) -> pl.DataFrame:
         .with_columns(pl.col("is_own").fill_null(False))
         .select("issue_id", *(pl.when("is_own").then(c).otherwise(f"{c}_of_all").alias(c) for c in figures), "is_own")
         if of_all.height
-        else asked.select("issue_id", *(pl.lit(None).alias(c) for c in figures), is_own=pl.lit(False))
+        else asked.select(
+            "issue_id", *(pl.lit(None, AGREEMENT.schema[c]).alias(c) for c in figures), is_own=pl.lit(False)
+        )
     )
 
 

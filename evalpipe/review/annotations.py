@@ -42,15 +42,17 @@ def read_annotations(
     known_traces: Callable[[list[str]], set[str]],
     now: datetime,
     default_annotator: str | None = None,
+    traces_of_spans: Callable[[list[str]], dict[str, str]] = lambda _: {},
 ) -> AnnotationFile:
-    """The ANNOTATIONS of a JSON-lines or CSV file and the REJECTIONS of its other rows, each with line and reason.
+    """The ANNOTATIONS of a file of any known format and the REJECTIONS of its other rows, each with place and reason.
 
     The annotator is the row's, else `default_annotator`, else the reviewer it was queued for. A row without a date is
     dated `now`, but its id is that of its content: reading the file again gives the same annotations. `known_traces`
-    says which of the trace ids exist. Unknown columns are ignored. Raises InputError when the file cannot be read.
+    says which of the trace ids exist, `traces_of_spans` the trace of each span id, for rows that name a span alone.
+    Unknown columns are ignored. Raises InputError when the file cannot be read.
     """
-    read = read_rows(path, required=("trace_id", "verdict"))
-    checked = _checked(_fields(read, default_annotator), known_traces, now)
+    fields = _fields(read_rows(path, required=("trace_id", "verdict")), default_annotator)
+    checked = _checked(_with_traces(fields, traces_of_spans), known_traces, now)
     answered = checked.filter(~pl.col("is_unanswered"))
     good = answered.filter(pl.col("problem").is_null())
     return AnnotationFile(
@@ -119,10 +121,11 @@ def inbox_files(inbox: Path) -> list[Path]:
 
 
 def settle(file: Path, result: AnnotationFile | InputError, inbox: Path) -> None:
-    """Move `file` to inbox/done, and its refused rows with line and reason to inbox/rejected/NAME.jsonl.
+    """Move `file` to inbox/done, and its refused rows with place and reason to inbox/rejected/NAME.jsonl.
 
-    Such a file is repaired and dropped again as it is. With an InputError the whole file goes to inbox/rejected, its
-    reason beside it. Nothing is overwritten: a name that is taken by other content gets a content hash.
+    They are flat there, whatever tool wrote the file: repaired, that file is dropped as it is. With an InputError the
+    whole file goes to inbox/rejected, its reason beside it. Nothing is overwritten: a name that is taken by other
+    content gets a content hash.
     """
     if isinstance(result, InputError):
         _write(inbox / "rejected" / f"{file.stem}.reason.txt", f"{result}\n".encode())
@@ -153,7 +156,7 @@ def file_rejection(file: Path, error: InputError, now: datetime) -> pl.DataFrame
 
 
 def _fields(rows: list[Row], default_annotator: str | None) -> pl.DataFrame:
-    names = ("trace_id", *ANSWER_COLUMNS, "annotator", "reviewer", "label_source", "annotated_at", "cycle")
+    names = ("trace_id", "span_id", *ANSWER_COLUMNS, "annotator", "reviewer", "label_source", "annotated_at", "cycle")
     frame = pl.DataFrame(
         {
             "location": [row.location for row in rows],
@@ -164,10 +167,18 @@ def _fields(rows: list[Row], default_annotator: str | None) -> pl.DataFrame:
         schema={"location": pl.String, "problem": pl.String, "content": pl.String, **dict.fromkeys(names, pl.String)},
     )
     return frame.with_columns(
-        pl.col("trace_id", "verdict").str.to_lowercase(),
+        pl.col("trace_id", "span_id", "verdict").str.to_lowercase(),
         annotator=pl.coalesce("annotator", pl.lit(default_annotator, pl.String), "reviewer"),
         label_source=pl.col("label_source").str.to_lowercase().fill_null("human"),
     )
+
+
+def _with_traces(fields: pl.DataFrame, traces_of_spans: Callable[[list[str]], dict[str, str]]) -> pl.DataFrame:
+    """`fields` with the trace of each row that names a span alone, where that span is known."""
+    asked = sorted(set(fields.filter(pl.col("trace_id").is_null())["span_id"].drop_nulls()))
+    found = traces_of_spans(asked) if asked else {}
+    of_span = pl.col("span_id").replace_strict(found, default=None, return_dtype=pl.String)
+    return fields.with_columns(trace_id=pl.coalesce("trace_id", of_span))
 
 
 def _checked(fields: pl.DataFrame, known_traces: Callable[[list[str]], set[str]], now: datetime) -> pl.DataFrame:
@@ -180,6 +191,10 @@ def _checked(fields: pl.DataFrame, known_traces: Callable[[list[str]], set[str]]
     modes = fields["failure_mode"].unique().drop_nulls()
     has_words = pl.Series([bool(normalised_failure_mode(mode)) for mode in modes], dtype=pl.Boolean)
     checks = [
+        (
+            pl.col("trace_id").is_null() & pl.col("span_id").is_not_null(),
+            pl.format("no span {} here: ingest its trace first, or say trace_id", _shown("span_id")),
+        ),
         (pl.col("trace_id").is_null(), pl.lit("no trace_id")),
         (~is_id, pl.format("trace_id {} is not 32 hex digits", _shown("trace_id"))),
         (~pl.col("trace_id").is_in(known.implode()), pl.format("no trace {} here: ingest it first", "trace_id")),
@@ -230,7 +245,7 @@ def _instant(stamp: str) -> datetime | None:
 
 
 def _annotations(good: pl.DataFrame, source: str, now: datetime) -> pl.DataFrame:
-    said = good.select(pl.col("at").dt.to_string("iso:strict").alias("stamp"), pl.exclude("stamp"))
+    said = good.with_columns(stamp=pl.col("at").dt.to_string("iso:strict"))
     # Evidence is hashed where there is any: without it a row has the id that it always had.
     rows = zip(said.select(_HASHED).iter_rows(), said["evidence"], strict=True)
     annotation_ids = [content_hash([*row, evidence] if evidence else list(row)) for row, evidence in rows]
@@ -246,11 +261,14 @@ def _annotations(good: pl.DataFrame, source: str, now: datetime) -> pl.DataFrame
 
 
 def _rejections(refused: pl.DataFrame, source: str, now: datetime) -> pl.DataFrame:
+    is_line = pl.col("location").str.contains(r"^\d+$")
+    # What another tool exported is not repaired by hand: its row is, which inbox/rejected holds flat.
+    reason = pl.when(is_line).then("problem").otherwise(pl.format("{}; repair it in inbox/rejected", "problem"))
     rows = refused.select(
         pl.lit("annotation").alias("kind"),
         pl.lit(source).alias("source"),
         "location",
-        pl.col("problem").alias("reason"),
+        reason.alias("reason"),
         "content",
     )
     return REJECTIONS.conform(

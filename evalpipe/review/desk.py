@@ -4,6 +4,7 @@ It answers from memory, in milliseconds, and writes to the tables before it retu
 opinion of a trace, because how far people agree is measured. Pages are in web/.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple
@@ -21,7 +22,20 @@ from evalpipe.review.sheet import Facts, Mark, SheetStep, Turn
 from evalpipe.settings import ReviewSettings
 from evalpipe.tables import ANNOTATIONS, CANDIDATES, ISSUES, REVIEW_EVENTS
 
-__all__ = ["Answer", "Desk", "Facts", "Item", "Mark", "Mode", "Opinion", "Overview", "Sheet", "SheetStep", "Turn"]
+__all__ = [
+    "Answer",
+    "Desk",
+    "Facts",
+    "Item",
+    "Mark",
+    "Mode",
+    "Opinion",
+    "Overview",
+    "Place",
+    "Sheet",
+    "SheetStep",
+    "Turn",
+]
 
 _MAX_REQUEST_CHARS = 160  # of a request in a list: two lines
 _OF_CANDIDATE = (
@@ -83,6 +97,13 @@ class Sheet:
     next: str | None
 
 
+class Place(NamedTuple):
+    """Where a trace lies for a reviewer: the newest cycle it was queued in, and whether it was read."""
+
+    cycle: str
+    is_read: bool
+
+
 class Desk:
     """Every reviewer's queue and answers. Thread-safe; one serves a whole process, and others may run beside it."""
 
@@ -137,6 +158,16 @@ class Desk:
             next=queue.rows[place + 1]["trace_id"] if place + 1 < len(queue.rows) else None,
         )
 
+    def places(self, reviewer: str, trace_ids: Sequence[str]) -> dict[str, Place]:
+        """Those of these traces that ever were in the reviewer's queue, and where."""
+        is_asked = pl.col("trace_id").is_in(trace_ids)
+        queued = self._candidates.now().rows.filter(is_asked, pl.col("reviewer") == reviewer).sort("cycle")
+        said = opinions.stances(self._annotations.now().rows.filter(is_asked), reviewer)
+        return {
+            row["trace_id"]: Place(row["cycle"], _is_read(row, said.get(row["trace_id"])))
+            for row in queued.select("trace_id", "cycle", "status").iter_rows(named=True)
+        }
+
     def modes(self, service_name: str | None = None) -> list[Mode]:
         """The failure modes to complete from: open ones first, of those the service's own, of those the frequent."""
         tables = [table.now() for table in (self._issues, self._annotations, self._candidates)]
@@ -161,7 +192,7 @@ class Desk:
 
         def rows_of(annotations: pl.DataFrame) -> pl.DataFrame:
             nonlocal annotation_id
-            stance = opinions.stance(annotations, reviewer, trace_id)
+            stance = opinions.stance_on(annotations, reviewer, trace_id)
             if stance is not None and opinions.is_same(answer, stance.opinion):
                 annotation_id = stance.standing[-1]["annotation_id"]
                 return annotations.clear()
@@ -181,7 +212,7 @@ class Desk:
         self._queue(reviewer, cycle).place_of(trace_id)
 
         def rows_of(annotations: pl.DataFrame) -> pl.DataFrame:
-            stance = opinions.stance(annotations, reviewer, trace_id)
+            stance = opinions.stance_on(annotations, reviewer, trace_id)
             if stance is None or stance.opinion is None:
                 return annotations.clear()
             _require_seen(stance, seen, trace_id)
@@ -196,7 +227,7 @@ class Desk:
         """
         if not reason.strip():
             raise InputError("a skip needs a reason: it tells whether somebody else should read the trace")
-        stance = opinions.stance(self._annotations.now().rows, reviewer, trace_id)
+        stance = opinions.stance_on(self._annotations.now().rows, reviewer, trace_id)
         if stance is not None and stance.standing:
             raise ConflictError(f"trace {trace_id} has your answer. Undo that before you skip it.")
         self._set_skip(reviewer, cycle, trace_id, reason.strip(), now)
@@ -295,9 +326,9 @@ def _item(row: dict[str, Any], reading: Reading, said: _Said) -> Item:
     stance = said.stances.get(trace_id)
     opinion = stance.opinion if stance else None
     skip = said.skips.get(trace_id)
-    # Read under another name, it is read: annotators need not go by the names of the queue.
-    is_done = opinion is not None or (row["status"] == "reviewed" and stance is None)
-    status = "done" if is_done else "skipped" if skip is not None and skip.reason is not None else "queued"
+    status = (
+        "done" if _is_read(row, stance) else "skipped" if skip is not None and skip.reason is not None else "queued"
+    )
     request = reading.request(trace_id)
     return Item(
         **{name: row[name] for name in _OF_CANDIDATE},
@@ -307,6 +338,11 @@ def _item(row: dict[str, Any], reading: Reading, said: _Said) -> Item:
         failure_mode=opinion.failure_mode if opinion else None,
         request=request[:_MAX_REQUEST_CHARS] if request else None,
     )
+
+
+def _is_read(row: Mapping[str, Any], stance: Stance | None) -> bool:
+    # Read under another name, it is read: annotators need not go by the names of the queue.
+    return stance.opinion is not None if stance else row["status"] == "reviewed"
 
 
 def _require_seen(stance: Stance | None, seen: str | None, trace_id: str) -> None:

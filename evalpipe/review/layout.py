@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+', re.DOTALL)
-_ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|\\.", re.DOTALL)
+_ESCAPES = re.compile(r"((?:\\u[0-9a-fA-F]{4})+)|\\.", re.DOTALL)
 _INDENT = "  "
 _MAX_DEPTH = 24  # beyond it indentation helps nobody, and hostile nesting would multiply the text
 _MAX_CHARS = 100_000  # some thirty pages; a browser still scrolls it smoothly
@@ -69,11 +69,10 @@ def _spelt_out(text: str) -> str:
     r"""Letters for their JSON escapes: é for \u00e9. What is invisible, or would end a string, stays escaped."""
 
     def spelt(match: re.Match[str]) -> str:
-        escape = match[0]
-        if not escape.startswith("\\u"):
-            return escape
-        letters = json.loads(f'"{escape}"')
-        return letters if letters.isprintable() and not set(letters) & {'"', "\\"} else escape
+        if match[1] is None:  # another escape, or one that a passage cuts off
+            return match[0]
+        letters = json.loads(f'"{match[1]}"')
+        return letters if letters.isprintable() and not set(letters) & {'"', "\\"} else match[0]
 
     return _ESCAPES.sub(spelt, text)
 

@@ -37,6 +37,7 @@ from evalpipe.tables import (
     RAW_OTLP,
     REJECTIONS,
     REVIEW_EVENTS,
+    SPANS,
     TRACE_SIGNALS,
     TRACES,
     TRUTH_SOURCES,
@@ -184,8 +185,19 @@ def take_in_annotations(
         pending = [segment for segment in landing.ledger()["segment_id"] if segment not in decoded]
         return known | landing.pending_trace_ids(pending)
 
+    def traces_of_spans(span_ids: list[str]) -> dict[str, str]:
+        asked = pl.Series("span_id", span_ids)
+        found = lake.scan(SPANS).filter(pl.col("span_id").is_in(asked.implode())).select("span_id", "trace_id")
+        return dict(found.collect().iter_rows())
+
     try:
-        taken = read_annotations(file, known_traces=known_traces, now=now, default_annotator=default_annotator)
+        taken = read_annotations(
+            file,
+            known_traces=known_traces,
+            now=now,
+            default_annotator=default_annotator,
+            traces_of_spans=traces_of_spans,
+        )
     except InputError as error:
         lake.append_new(REJECTIONS, file_rejection(file, error, now))
         settle(file, error, inbox)

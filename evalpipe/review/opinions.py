@@ -75,7 +75,7 @@ def stances(annotations: pl.DataFrame, reviewer: str) -> dict[str, Stance]:
     }
 
 
-def stance(annotations: pl.DataFrame, reviewer: str, trace_id: str) -> Stance | None:
+def stance_on(annotations: pl.DataFrame, reviewer: str, trace_id: str) -> Stance | None:
     """What the reviewer says of one trace; None when that never was anything."""
     return stances(annotations.filter(pl.col("trace_id") == trace_id), reviewer).get(trace_id)
 
@@ -104,7 +104,7 @@ def answer_rows(
     A failure does not take back another failure by itself, since a file may name several; so a withdrawal goes before.
     Raises InputError when the answer cannot be taken.
     """
-    at = _after(now, stance)
+    at = _after(now, stance.said_at if stance else None)
     mode = normalised_failure_mode(answer.failure_mode or "")
     others = [row for row in (stance.standing if stance else []) if row["verdict"] != "good"]
     is_other = any(normalised_failure_mode(row["failure_mode"]) != mode for row in others)
@@ -118,8 +118,8 @@ def answer_rows(
 
 def withdrawal_rows(stance: Stance | None, *, reviewer: str, cycle: str, trace_id: str, now: datetime) -> pl.DataFrame:
     """ANNOTATIONS, one row, that takes back all the reviewer said of the trace."""
-    answer = {"verdict": "withdrawn"}
-    return annotation(trace_id, answer, annotator=reviewer, cycle=cycle, source=SOURCE, now=_after(now, stance))
+    at = _after(now, stance.said_at if stance else None)
+    return annotation(trace_id, {"verdict": "withdrawn"}, annotator=reviewer, cycle=cycle, source=SOURCE, now=at)
 
 
 def skip_rows(
@@ -128,15 +128,15 @@ def skip_rows(
     """REVIEW_EVENTS: the trace is skipped for this reason, or (None) no longer. None where that is so already."""
     if reason == (skip.reason if skip else None):
         return REVIEW_EVENTS.empty()
-    at = now.astimezone(UTC) if skip is None else max(now.astimezone(UTC), skip.at + _TICK)
+    at = _after(now, skip.at if skip else None)
     kind = "unskipped" if reason is None else "skipped"
     row = {"kind": kind, "cycle": cycle, "trace_id": trace_id, "reviewer": reviewer, "reason": reason or ""}
     event_id = content_hash([*row.values(), at.isoformat()])
     return REVIEW_EVENTS.conform(pl.DataFrame([{"event_id": event_id, **row, "at": at}]))
 
 
-def _after(now: datetime, stance: Stance | None) -> datetime:
-    return now.astimezone(UTC) if stance is None else max(now.astimezone(UTC), stance.said_at + _TICK)
+def _after(now: datetime, last: datetime | None) -> datetime:
+    return now.astimezone(UTC) if last is None else max(now.astimezone(UTC), last + _TICK)
 
 
 def _cleaned(answer: Answer) -> dict[str, str | None]:

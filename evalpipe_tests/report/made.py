@@ -7,14 +7,18 @@ import polars as pl
 
 from evalpipe.report.summary import ReportTables
 from evalpipe.tables import (
+    AGREEMENT,
     CANDIDATES,
     COVERAGE,
     EVALUATOR_QUALITY,
     EVALUATORS,
     GATE_RESULTS,
     GATE_RUNS,
+    ISSUE_PROPOSALS,
     ISSUES,
     LABELS,
+    PREVALENCE,
+    QUEUE_YIELD,
     Table,
 )
 
@@ -98,6 +102,67 @@ def candidate(number: int, arm: str, cycle: str = "2026-W14", status: str = "que
     return names | how | {"service_name": "shop", "inclusion_probability": 0.5, "status": status}
 
 
+def arm_yield(
+    cycle: str, arm: str, n_reviewed: int, n_failures: int, lift: tuple[float | None, float, float | None] | None = None
+) -> dict[str, Any]:
+    """Of as many queued. `lift` is (value, lower, upper); its rate has an interval of 0.05 to either side."""
+    rate = n_failures / n_reviewed if n_reviewed else None
+    value, lower, upper = lift or (None, None, None)
+    return {
+        "cycle": cycle,
+        "arm": arm,
+        "n_queued": n_reviewed,
+        "n_reviewed": n_reviewed,
+        "n_failures": n_failures,
+        "failure_rate": rate,
+        "failure_rate_lower": None if rate is None else max(0.0, rate - 0.05),
+        "failure_rate_upper": None if rate is None else rate + 0.05,
+        "lift": value,
+        "lift_lower": lower,
+        "lift_upper": upper,
+        "confidence": 0.9,
+    }
+
+
+def prevalent(letter: str, prevalence: float | None, recall: float | None) -> dict[str, Any]:
+    def bounded(name: str, value: float | None) -> dict[str, float | None]:
+        spread = None if value is None else value / 2
+        return {name: value, f"{name}_lower": spread, f"{name}_upper": spread and min(1.0, value + spread)}  # type: ignore[operator]
+
+    days = {"first_day": date(2026, 3, 3), "last_day": date(2026, 3, 30)}
+    is_read = prevalence is not None
+    counts = {"n_traces": 4_600, "n_reviewed": 60 * is_read, "n_failures": 3 * is_read, "confidence": 0.9}
+    by = {"evaluator_id": f"ev_{letter}", "version": 1} if recall is not None else {"evaluator_id": None}
+    return (
+        {"issue_id": f"iss_{letter}"}
+        | days
+        | counts
+        | by
+        | bounded("prevalence", prevalence)
+        | bounded("recall", recall)
+    )
+
+
+def agreed(scope: str, name: str, n_traces: int, figure: float | None) -> dict[str, Any]:
+    """Kappa, alpha and ceiling are all `figure`, with an interval of 0.1 to either side."""
+    figures = {
+        f"{what}{bound}": None if figure is None else round(figure + by, 2)
+        for what in ("kappa", "alpha", "ceiling")
+        for bound, by in (("", 0.0), ("_lower", -0.1), ("_upper", 0.1))
+    }
+    return {"scope": scope, "name": name, "n_traces": n_traces, "n_annotators": 2, "confidence": 0.9} | figures
+
+
+def proposal(letter: str, into: str, name: str | None = None) -> dict[str, Any]:
+    names = {"name": name or f"mode {letter}", "into_name": f"mode {into}", "reason": "both say 'wrong', 'price'"}
+    return {
+        "issue_id": f"iss_{letter}",
+        "into_issue_id": f"iss_{into}",
+        "similarity": 0.6,
+        "shared_words": ["wrong", "price"],
+    } | names
+
+
 def gate_run(number: int, decision: str, release: str | None = "1.0", *reasons: str) -> dict[str, Any]:
     counts = {"n_cases": 40, "n_evaluators": 1, "suite_pass_rate": 1.0 if decision == "pass" else 0.0}
     text = {"decision": decision, "reasons": list(reasons) or ["because"], "release": release, "source": "release"}
@@ -124,7 +189,10 @@ def gate_result(number: int, letter: str, outcome: str, name: str | None = None)
 
 
 def tables(name_of_a: str | None = None) -> ReportTables:
-    """a: 30 failures, blocks; b: 6 failures, monitors, belied by later annotations; c: 4 failures, uncovered."""
+    """a: 30 failures, blocks; b: 6 failures, monitors, belied by later annotations; c: 4 failures, uncovered.
+
+    Two weeks were read; people agree on a to 0.85 (30 traces read twice), overall to 0.75; d may be c.
+    """
     return ReportTables(
         issues=frame(
             ISSUES,
@@ -150,6 +218,32 @@ def tables(name_of_a: str | None = None) -> ReportTables:
             + [candidate(n, "control") for n in (3, 6, 7, 8)]
             + [candidate(n, "anomaly") for n in (50, 51)],
         ),
+        queue_yield=frame(
+            QUEUE_YIELD,
+            [
+                arm_yield("2026-W13", "anomaly", 90, 36, (4.0, 1.2, 30.0)),
+                arm_yield("2026-W13", "control", 10, 1),
+                arm_yield("2026-W14", "anomaly", 60, 30, (None, 2.1, None)),
+                arm_yield("2026-W14", "control", 8, 0),
+                arm_yield("all", "anomaly", 150, 66, (7.9, 2.4, 27.0)),
+                arm_yield("all", "control", 18, 1),
+            ],
+        ),
+        prevalence=frame(
+            PREVALENCE, [prevalent("c", 0.05, None), prevalent("a", 0.2, 0.75), prevalent("d", None, None)]
+        ),
+        agreement=frame(
+            AGREEMENT,
+            [
+                agreed("all", "", 40, 0.75),
+                agreed("issue", "iss_a", 30, 0.85),
+                agreed("issue", "iss_b", 5, 0.1),  # too few: it borrows the figure of all
+                agreed("reviewer", "ann", 40, 0.75),
+                agreed("reviewer", "bob", 40, 0.75),
+                agreed("reviewer", "cleo", 0, None),  # nobody read with her
+            ],
+        ),
+        proposals=frame(ISSUE_PROPOSALS, [proposal("d", "c", name_of_a)]),
         gate_runs=frame(GATE_RUNS, [gate_run(0, "pass"), gate_run(1, "block", "1.1", "Must not ship: mode a.")]),
         gate_results=frame(GATE_RESULTS, [gate_result(0, "a", "passed"), gate_result(1, "a", "failed", name_of_a)]),
     )

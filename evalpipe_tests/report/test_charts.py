@@ -10,7 +10,8 @@ import pytest
 from evalpipe.report import charts
 from evalpipe.report.summary import ReportTables, issue_table
 from evalpipe.settings import QualitySettings, Settings
-from evalpipe_tests.report.made import gate_result, tables
+from evalpipe.tables import AGREEMENT, QUEUE_YIELD
+from evalpipe_tests.report.made import arm_yield, frame, gate_result, tables
 
 HOSTILE = "</text><script>alert(1)</script>"
 
@@ -22,6 +23,7 @@ def drawn(of: ReportTables) -> dict[str, str | None]:
         "coverage": charts.coverage_over_time(of.coverage),
         "failures": charts.failures_per_issue(rows),
         "gates": charts.gate_history(of.gate_runs, of.gate_results),
+        "yield": charts.yield_over_cycles(of.queue_yield),
     }
 
 
@@ -67,6 +69,25 @@ def test_the_limits_stand_on_the_axis_of_the_mcc(svgs):
 
 def test_a_gate_says_its_outcome_by_more_than_colour(svgs):
     assert {"✓", "✗"} <= set(texts(svgs["gates"]))
+
+
+def test_the_ceiling_is_drawn_where_it_is_known():
+    of = tables()
+    lines = [
+        str(drawn(replace(of, agreement=known))["mcc"]).count('stroke-dasharray="2,2"')
+        for known in (of.agreement, AGREEMENT.empty())
+    ]
+    assert lines == [2, 0]  # one an evaluator
+
+
+def test_the_yield_is_drawn_by_week_and_not_for_all_of_them(svgs):
+    assert {"2026-W13", "2026-W14"} <= set(texts(svgs["yield"]))
+    assert "all" not in texts(svgs["yield"])
+
+
+def test_a_week_of_which_nothing_was_read_is_not_drawn():
+    unread = frame(QUEUE_YIELD, [arm_yield("2026-W14", "anomaly", 0, 0)])
+    assert charts.yield_over_cycles(unread) is None
 
 
 def test_of_nothing_nothing_is_drawn():

@@ -3,17 +3,22 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from evalpipe.home import Home
+from evalpipe.report.html import coverage_page
 from evalpipe.report.on_lake import write_coverage_report
+from evalpipe.settings import Settings
 from evalpipe.tables import COVERAGE, ISSUES
+from evalpipe_tests.report.made import NOW, tables
 
 CHROMIUM = next((path for name in ("chromium", "google-chrome", "chrome") if (path := shutil.which(name))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+Scheme = Literal["light", "dark"]
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; .ci/run installs Debian's")
 
@@ -24,6 +29,16 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield started
         started.close()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a page on which every section has something to say."""
+    path = tmp_path_factory.mktemp("made") / "page.html"
+    path.write_text(
+        coverage_page(tables("a failure with a name of some length"), settings=Settings(), now=NOW), encoding="utf-8"
+    )
+    return path.as_uri()
 
 
 def test_the_page_asks_nothing_of_the_network_and_logs_no_error(walked, browser: Browser):
@@ -56,6 +71,27 @@ def test_the_page_needs_no_sideways_scrolling(walked, browser: Browser, width: i
     page = browser.new_page(viewport={"width": width, "height": 900})
     page.goto(walked[0].coverage_report.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_what_reviewing_found_fits_the_page_and_stands_out_from_it(
+    made: str, browser: Browser, width: int, scheme: Scheme
+):
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.goto(made)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for section in ("prevalence", "queue", "people", "same"):
+        box = page.locator(f"section[aria-labelledby={section}]").bounding_box()
+        assert box is not None
+        assert box["height"] > 100
+    if width == 1280:  # nothing is hidden behind a scroll bar inside a card either
+        hidden = "cards => cards.filter(card => card.scrollWidth > card.clientWidth).length"
+        assert page.locator(".scroll").evaluate_all(hidden) == 0
+    colour = "line => getComputedStyle(line).stroke"
+    ceiling = page.locator(".glyph line[style*=dasharray]").first.evaluate(colour)
+    assert ceiling != page.locator(".glyph line").first.evaluate(colour)
     page.close()
 
 

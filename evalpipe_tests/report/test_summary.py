@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from evalpipe.report.summary import ReportTables, issue_table, last_gate, queue_yield, summarise
+from evalpipe.report.summary import ReportTables, issue_table, last_gate, summarise
 from evalpipe.settings import Settings
-from evalpipe.tables import CANDIDATES, COVERAGE, GATE_RESULTS, GATE_RUNS, LABELS
-from evalpipe_tests.report.made import NOW, candidate, covered, frame, gate_run, label, tables
+from evalpipe.tables import AGREEMENT, COVERAGE, GATE_RESULTS, GATE_RUNS, LABELS
+from evalpipe_tests.report.made import NOW, agreed, covered, frame, gate_run, label, tables
 
 
 def summary(of: ReportTables | None = None):
@@ -42,8 +42,8 @@ def test_the_three_splits_stand_apart():
 
 
 def test_an_uncovered_issue_says_what_it_lacks():
-    # 4 of 10 failures and 8 of 10 others are annotated
-    assert row("iss_c")["lacks"] == "needs 6 more annotated failures and 2 more traces annotated as free of it"
+    # 3 of 10 failures and 8 of 10 others are annotated; a disputed label is neither
+    assert row("iss_c")["lacks"] == "needs 7 more annotated failures and 2 more traces annotated as free of it"
 
 
 def test_a_monitored_issue_says_what_keeps_it_from_blocking():
@@ -63,7 +63,7 @@ def test_an_evaluator_that_agrees_too_little_asks_for_a_sharper_definition():
     settled = frame(LABELS, [label("c", n, n < 10) for n in range(20)])
     weak = frame(COVERAGE, [covered("c", "candidate")])
     assert "its MCC is undefined" in row("iss_c", replace(tables(), labels=settled, coverage=weak))["lacks"]
-    disputed = frame(LABELS, [label("c", n, n < 10, is_disputed=n < 3) for n in range(20)])
+    disputed = frame(LABELS, [label("c", n, n < 13, is_disputed=n < 3) for n in range(23)])
     assert "3 labels are disputed" in row("iss_c", replace(tables(), labels=disputed, coverage=weak))["lacks"]
 
 
@@ -74,6 +74,7 @@ def test_the_next_steps_are_told_in_order():
         "Cover “mode c”",
         "Check the evaluator of “mode b”",
         "Settle 1 disputed label",
+        "Say whether “mode d” and “mode c” are one issue",
         "Review 2 traces",
         "Strengthen “mode b”",
     ]
@@ -95,26 +96,25 @@ def test_the_other_issues_are_listed_apart():
     assert [(r["issue_id"], r["state"]) for r in summary().others] == [("iss_d", "candidate")]
 
 
-def test_the_lift_is_failures_per_review_over_those_of_random_traces():
-    queue = summary().queue
-    anomaly, control = queue.arms
-    # anomaly: traces 0, 1, 2 fail, 5 is healthy, 50 and 51 wait; control: 3 fails, 6, 7, 8 are healthy
-    assert (anomaly.n_queued, anomaly.n_reviewed, anomaly.n_failures) == (6, 4, 3)
-    assert (control.n_queued, control.n_reviewed, control.n_failures) == (4, 4, 1)
-    assert queue.lift == pytest.approx((3 / 4) / (1 / 4))
+def test_the_ceiling_is_that_of_the_issue_where_enough_was_read_twice_and_else_that_of_all():
+    a, b = row("iss_a"), row("iss_b")
+    assert (a["ceiling"], a["n_read_twice"], a["is_ceiling_own"]) == (0.85, 30, True)
+    assert (b["ceiling"], b["n_read_twice"], b["is_ceiling_own"]) == (0.75, 40, False)
 
 
-def test_a_lift_over_no_failure_is_unknown():
-    labels = frame(LABELS, [label("a", 0, True), label("a", 1, False)])
-    queue = queue_yield(frame(CANDIDATES, [candidate(0, "anomaly"), candidate(1, "control")]), labels, 0.95)
-    assert [arm.rate for arm in queue.arms] == [1.0, 0.0]
-    assert queue.lift is None
+def test_people_who_differ_too_much_for_any_evaluator_to_block_are_asked_to_agree():
+    def asked(*rows):
+        return [
+            step
+            for step in summary(replace(tables(), agreement=frame(AGREEMENT, list(rows)))).steps
+            if "Agree" in step.what
+        ]
 
-
-def test_a_trace_reviewed_as_good_before_any_issue_counts_as_reviewed():
-    rows = frame(CANDIDATES, [candidate(0, "control", status="reviewed"), candidate(1, "control")])
-    arm = queue_yield(rows, LABELS.empty(), 0.95).arms[0]
-    assert (arm.n_reviewed, arm.n_failures, arm.rate) == (1, 0, 0.0)
+    of_all, of_a = agreed("all", "", 40, 0.5), agreed("issue", "iss_a", 30, 0.5)
+    (step,) = asked(of_all, of_a)  # what is borrowed says nothing of the others
+    assert step.what == "Agree on what counts as “mode a”"
+    assert step.detail.endswith("would reach an MCC of 0.50; blocking takes 0.60")
+    assert asked(of_all, agreed("issue", "iss_a", 30, 0.6)) == []
 
 
 def test_the_last_gate_is_the_newest_with_what_failed_first():
@@ -129,4 +129,5 @@ def test_an_empty_home_has_a_report_too():
     empty = summary(ReportTables())
     assert empty.figures == (0, 0, None, None)
     assert (empty.steps, empty.issues, empty.last_gate) == ((), (), None)
+    assert (empty.queue.arms, empty.prevalence, empty.agreement, empty.proposals) == ((), (), (), ())
     assert "No issue is tracked yet" in empty.headline

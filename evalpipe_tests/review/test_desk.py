@@ -369,3 +369,10 @@ def test_a_skip_of_what_left_the_queue_is_not_undone(desk: Desk, lake: Lake):
     desk.skip(*QUEUE, made_id(2), "too long", now=NOON)
     lake.replace(CANDIDATES, queued(2), partition=CYCLE)
     assert desk.undo(*QUEUE, now=NOON) is None
+
+
+def test_a_trace_lies_in_the_newest_cycle_it_was_queued_in_read_or_unread(desk: Desk, lake: Lake):
+    lake.replace(CANDIDATES, queued(1, cycle="2026-W11"), partition="2026-W11")
+    desk.answer(*QUEUE, made_id(1), GOOD, seen=None, now=NOON)
+    places = desk.places("ada", [made_id(number) for number in (0, 1, 3)])
+    assert places == {made_id(0): ("2026-W11", False), made_id(1): (CYCLE, True)}

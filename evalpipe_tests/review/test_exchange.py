@@ -1,7 +1,9 @@
 import csv
 import io
 import json
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -9,8 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalpipe.errors import InputError
-from evalpipe.review.annotations import read_annotations
-from evalpipe.review.exchange import LABEL_STUDIO_CONFIG, export_annotations, export_queue, queue_rows
+from evalpipe.review.annotations import VERDICTS, read_annotations, settle
+from evalpipe.review.exchange import (
+    ANNOTATION_FORMATS,
+    LABEL_STUDIO_CONFIG,
+    export_annotations,
+    export_queue,
+    queue_rows,
+)
 from evalpipe.review.queues import Reviewer, candidate_frame
 from evalpipe.review.rows import guarded, unguarded
 from evalpipe.settings import ReviewSettings
@@ -105,38 +113,122 @@ def test_an_empty_queue_is_an_empty_file_of_its_format():
 
 
 def test_another_format_is_refused_with_those_there_are():
-    with pytest.raises(InputError, match="csv, jsonl, labelstudio, argilla"):
+    with pytest.raises(InputError, match=r"csv, jsonl, labelstudio, argilla, langfuse$"):
         export_queue(rows_of(traces(1)), "xlsx")
-    with pytest.raises(InputError, match="csv, jsonl"):
+    with pytest.raises(InputError, match=r"csv, jsonl, labelstudio, argilla, langfuse, phoenix$"):
         export_annotations(annotations(), "xlsx")
 
 
-printable = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
-words = printable.map(str.strip).filter(lambda text: any(sign.isalnum() for sign in text))
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 3), words | st.none(), st.none() | words, st.integers(-600, 0)), min_size=1, max_size=5
-    ),
-    st.sampled_from(["csv", "jsonl"]),
+SAID = ["trace_id", "verdict", "failure_mode", "correction", "comment", "evidence", "annotator", "annotated_at"]
+SAID += ["label_source", "cycle"]
+awkward = st.sampled_from(
+    ["null", "=1+1", "'=1", "-1", '"', "a\nb", "a\r\nb", "a\rb", "🙂", "1", "true", "[]", '{"a": 1}']
 )
-def test_annotations_that_go_out_come_back_the_same(tmp_path_factory: pytest.TempPathFactory, said: list, format):
-    rows = annotations(
-        *(
-            annotation(i, "bad" if mode else "good", mode, comment=comment, correction="-1", minute=minute, cycle=CYCLE)
-            for i, mode, comment, minute in said
-        )
+text = (st.text(st.characters(codec="utf-8"), max_size=12) | awkward).map(str.strip).map(lambda said: said or None)
+words = text.filter(lambda said: said is not None and any(sign.isalnum() for sign in said))
+
+
+@st.composite
+def saying(draw: st.DrawFn) -> dict[str, Any]:
+    verdict, minute = draw(st.sampled_from(VERDICTS)), draw(st.integers(-600, 0))
+    return annotation(
+        draw(st.integers(0, 3)),
+        verdict,
+        draw(words) if verdict in ("bad", "partial") else None,
+        minute=minute,
+        correction=draw(text),
+        comment=draw(text),
+        evidence=draw(text),
+        annotator=draw(words),
+        label_source=draw(st.sampled_from(["human", "programmatic", "model"])),
+        cycle=CYCLE if minute % 2 else None,  # annotations that differ in the cycle alone are the same
     )
-    path = tmp_path_factory.mktemp("out") / f"a.{format}"
-    path.write_text(export_annotations(rows, format), encoding="utf-8")
-    first = read_annotations(path, known_traces=set, now=NOON).rows
-    columns = ["trace_id", "verdict", "failure_mode", "correction", "comment", "annotator", "annotated_at", "cycle"]
-    assert set(first.select(columns).rows()) == set(rows.select(columns).rows())
-    path.write_text(export_annotations(first, format), encoding="utf-8")
-    again = read_annotations(path, known_traces=set, now=NOON).rows
-    assert again["annotation_id"].to_list() == first.sort("annotated_at", "annotation_id")["annotation_id"].to_list()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(saying(), min_size=1, max_size=5), st.sampled_from(ANNOTATION_FORMATS))
+def test_annotations_that_go_out_come_back_the_same(tmp_path_factory: pytest.TempPathFactory, said: list, format: str):
+    rows = annotations(*said)
+    path = tmp_path_factory.mktemp("out") / "export"
+    path.write_bytes(export_annotations(rows, format).encode())
+    first = read_annotations(path, known_traces=set, now=NOON)
+    assert first.rejections.is_empty()
+    assert set(first.rows.select(SAID).rows()) == set(rows.select(SAID).rows())
+    path.write_bytes(export_annotations(first.rows, format).encode())
+    again = read_annotations(path, known_traces=set, now=NOON + timedelta(1))
+    assert set(again.rows["annotation_id"]) == set(first.rows["annotation_id"])
+
+
+@pytest.mark.parametrize("format", ANNOTATION_FORMATS)
+def test_no_annotations_are_a_file_without_any(tmp_path: Path, format: str):
+    path = tmp_path / "none"
+    path.write_text(export_annotations(annotations(), format))
+    if path.read_text():
+        assert read_annotations(path, known_traces=set, now=NOON).n_rows == 0
+
+
+def test_refused_rows_of_an_export_of_another_tool_are_repaired_flat_and_dropped_again(tmp_path: Path):
+    """The path of a person: an export is dropped, its refused rows are repaired in inbox/rejected, and dropped."""
+    rows = annotations(annotation(0), annotation(1, "bad", "slow"))
+    file = tmp_path / "export.json"
+    file.write_text(export_annotations(rows, "labelstudio").replace('"slow"', '"?"'))
+    taken = read_annotations(file, known_traces=set, now=NOON)
+    assert taken.rejections.select("location", "reason").rows() == [
+        ("task 2", "failure_mode '?' has no words; repair it in inbox/rejected")
+    ]
+    settle(file, taken, tmp_path)
+    refused = tmp_path / "rejected" / "export.jsonl"
+    refused.write_text(refused.read_text().replace('"?"', '"slow"'))
+    repaired = read_annotations(refused, known_traces=set, now=NOON)
+    assert repaired.rows.select(SAID).rows() == rows.tail(1).select(SAID).rows()
+
+
+@pytest.mark.parametrize("format", ["labelstudio", "argilla"])
+def test_a_queue_that_comes_back_unread_is_unanswered(tmp_path: Path, format: str):
+    path = tmp_path / "queue.json"
+    path.write_text(export_queue(rows_of(traces(3)), format))
+    taken = read_annotations(path, known_traces=set, now=NOON)
+    assert (taken.n_rows, taken.n_unanswered) == (3, 3)
+
+
+def test_langfuse_items_name_each_trace_once():
+    lines = export_queue(pl.concat([rows_of(traces(2))] * 2), "langfuse").splitlines()
+    assert sorted(map(json.loads, lines), key=lambda item: item["objectId"]) == [
+        {"objectId": made_id(0), "objectType": "TRACE"},
+        {"objectId": made_id(1), "objectType": "TRACE"},
+    ]
+
+
+def test_what_a_langfuse_score_and_a_phoenix_annotation_are_made_of():
+    """By POST /api/public/scores and POST /v1/trace_annotations; both keep metadata as it is."""
+    row = annotations(annotation(0, "partial", "slow", comment="9 s", cycle=CYCLE))
+    known = {
+        "failure_mode": "slow",
+        "annotator": "ada",
+        "annotated_at": "2026-03-02T12:00:00.000000Z",
+        "label_source": "human",
+        "cycle": CYCLE,
+    }
+    assert json.loads(export_annotations(row, "langfuse")) == {
+        "id": row["annotation_id"].item(),
+        "traceId": made_id(0),
+        "name": "verdict",
+        "value": "partial",
+        "dataType": "CATEGORICAL",
+        "comment": "9 s",
+        "timestamp": "2026-03-02T12:00:00.000000Z",
+        "metadata": known,
+    }
+    assert json.loads(export_annotations(row, "phoenix"))["data"] == [
+        {
+            "trace_id": made_id(0),
+            "name": "verdict",
+            "annotator_kind": "HUMAN",
+            "result": {"label": "partial", "score": 0.5, "explanation": "9 s"},
+            "metadata": known,
+            "identifier": row["annotation_id"].item(),
+        }
+    ]
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=6) | st.text("'=-+@ab", max_size=6))

@@ -93,3 +93,7 @@ def test_any_passage_of_json_is_found_but_for_its_white_space(value: Any, data: 
     assert (shown is None) == (passage.isspace())
     if shown is not None:
         assert re.sub(r"\s", "", shown) == re.sub(r"\s", "", passage)
+
+
+def test_a_passage_that_was_cut_inside_an_escape_is_looked_for_as_it_is():
+    assert place_of("caf\\u", laid_out('["caf\\u00e9"]')) is None

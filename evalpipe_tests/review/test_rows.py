@@ -96,11 +96,10 @@ KEYS = (
     "data annotations result from_name value choices text completed_by was_cancelled annotation_id annotator lead_time "
     "fields responses metadata verdict failure_mode user_id name dataType source stringValue subject kind id traceId "
     "annotator_kind trace_id span_id label explanation reviewer"
-).split()
-plain = st.none() | st.booleans() | st.integers() | st.sampled_from(["verdict", "CORRECTION", "trace", "", "[", "🙂"])
-anything = st.recursive(
-    plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6)
 )
+names = st.sampled_from(KEYS.split())
+plain = st.none() | st.booleans() | st.integers() | st.sampled_from(["verdict", "CORRECTION", "trace", "", "[", "🙂"])
+anything = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=6))
 shapes = st.sampled_from(
     [
         {"data": {}, "annotations": []},
@@ -111,7 +110,7 @@ shapes = st.sampled_from(
         {},
     ]
 )
-records = st.builds(lambda shape, more: shape | more, shapes, st.dictionaries(st.sampled_from(KEYS), anything))
+records = st.builds(lambda shape, more: shape | more, shapes, st.dictionaries(names, anything))
 
 
 @settings(max_examples=200, deadline=None)

@@ -16,7 +16,20 @@ from evalpipe.gate.on_lake import gate
 from evalpipe.gate.render import markdown
 from evalpipe.plan import CODE_VERSIONS, WHOLE, expected
 from evalpipe.report.on_lake import coverage_now, write_coverage_report
-from evalpipe.tables import COVERAGE, EVALUATOR_QUALITY, EVALUATORS, GATE_RUNS, ISSUES, LABELS, TRACES, VERDICTS
+from evalpipe.tables import (
+    AGREEMENT,
+    COVERAGE,
+    EVALUATOR_QUALITY,
+    EVALUATORS,
+    GATE_RUNS,
+    ISSUE_PROPOSALS,
+    ISSUES,
+    LABELS,
+    PREVALENCE,
+    QUEUE_YIELD,
+    TRACES,
+    VERDICTS,
+)
 
 # Without `without`, one issue that has no evaluator yet would hold back every report.
 _WHEN_INPUTS_CHANGE = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
@@ -73,7 +86,7 @@ def coverage(home: HomeResource) -> dg.MaterializeResult:
     kinds={"html"},
     owners=OWNERS,
     code_version=CODE_VERSIONS["coverage_report"],
-    deps=[COVERAGE.name],
+    deps=[COVERAGE.name, QUEUE_YIELD.name, PREVALENCE.name, AGREEMENT.name, ISSUE_PROPOSALS.name],
     automation_condition=_WHEN_INPUTS_CHANGE,
 )
 def coverage_report(home: HomeResource) -> dg.MaterializeResult:

@@ -7,7 +7,7 @@ metadata is by that id, and dated by its import. Source: argilla 2.8.0, records/
 from collections.abc import Iterable, Iterator, Sequence
 from uuid import NAMESPACE_URL, uuid5
 
-from evalpipe.review.formats.said import Record, Said, json_array, parts, picked
+from evalpipe.review.formats.said import QUEUE_COLUMNS, Record, Said, about, conversation, json_array, parts, picked
 
 TITLE: str = "Argilla"
 NOUN: str = "record"
@@ -24,16 +24,35 @@ def fits(record: Record) -> bool:
 def said(records: Sequence[Record]) -> Iterator[Said]:
     """Each user's responses to each record. A record without any is an unanswered row of the queue it came from."""
     for index, record in enumerate(records):
-        about, stamp = picked(record.get("metadata"), _METADATA), picked(record.get("metadata"), _STAMP)
+        known, stamp = picked(record.get("metadata"), _METADATA), picked(record.get("metadata"), _STAMP)
         own = _user_id(str(stamp.get("annotator")))
         answers = [
-            about | (stamp if user == own else {"annotator": user}) | values
+            known | (stamp if user == own else {"annotator": user}) | values
             for user, values in _by_user(record["responses"]).items()
         ]
         if answers:
             yield from parts(index, "response", answers)
-        elif "reviewer" in about:
-            yield Said(index, about)
+        elif "reviewer" in known:
+            yield Said(index, known)
+
+
+def queue_text(rows: Iterable[Record]) -> str:
+    """One record a queued trace: text fields request and response, a chat field conversation, the rest as metadata."""
+    return json_array(
+        {
+            "id": f"{row['cycle']}/{row['reviewer']}/{row['trace_id']}",
+            "fields": {
+                "request": row["request"] or "",
+                "response": row["response"] or "",
+                "conversation": conversation(row, "role", "content"),
+            },
+            "metadata": picked(about(row), QUEUE_COLUMNS),
+            "suggestions": {},
+            "responses": {},
+            "vectors": {},
+        }
+        for row in rows
+    )
 
 
 def annotation_text(rows: Iterable[Record]) -> str:

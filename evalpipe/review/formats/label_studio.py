@@ -6,10 +6,9 @@ Sources: https://labelstud.io/guide/task_format and label_studio_sdk.converter (
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import Any
 
-from evalpipe.review.formats.said import Record, Said, json_array, parts, picked
+from evalpipe.review.formats.said import Record, Said, about, conversation, json_array, parts, picked
 
 TITLE: str = "Label Studio"
 NOUN: str = "task"
@@ -19,7 +18,8 @@ LABEL_STUDIO_CONFIG = """\
   <Header value="$reasons"/>
   <Paragraphs name="conversation" value="$conversation" layout="dialogue"/>
   <Choices name="verdict" toName="conversation" choice="single" required="true">
-    <Choice value="good"/><Choice value="bad"/><Choice value="partial"/><Choice value="withdrawn"/>
+    <Choice value="good"/><Choice value="bad"/><Choice value="partial"/>
+    <Choice value="withdrawn" hint="Takes back all that you said of this trace"/>
   </Choices>
   <TextArea name="failure_mode" toName="conversation" placeholder="What went wrong, in your words" maxSubmissions="1"/>
   <TextArea name="correction" toName="conversation" placeholder="What it should have been" maxSubmissions="1"/>
@@ -50,16 +50,24 @@ def said(records: Sequence[Record]) -> Iterator[Said]:
     """Each annotation of each task. A task that nobody annotated is an unanswered row of the queue it came from."""
     for index, record in enumerate(records):
         data = record["data"] if isinstance(record.get("data"), dict) else record
-        about = picked(data, _DATA)
-        answers = [about | answer for answer in (_flat(record) if data is record else _nested(record))]
+        known = picked(data, _DATA)
+        answers = [known | answer for answer in (_flat(record) if data is record else _nested(record))]
         if answers:
             yield from parts(index, "annotation", answers)
-        elif "reviewer" in about:
-            yield Said(index, about)
+        elif "reviewer" in known:
+            yield Said(index, known)
+
+
+def queue_text(rows: Iterable[Record]) -> str:
+    """One task a queued trace, for a project with LABEL_STUDIO_CONFIG."""
+    return json_array({"data": about(row) | {"conversation": conversation(row, "author", "text")}} for row in rows)
 
 
 def annotation_text(rows: Iterable[Record]) -> str:
-    """One task a trace with its annotations; `rows` are sorted by trace."""
+    """One task a trace with its annotations, for such a project; the conversation is not repeated."""
+    by_trace: dict[str, list[Record]] = {}
+    for row in rows:
+        by_trace.setdefault(row["trace_id"], []).append({"result": list(_result(row))})
     return json_array(
         {
             "data": {
@@ -67,9 +75,9 @@ def annotation_text(rows: Iterable[Record]) -> str:
                 "reasons": "",
                 "conversation": [{"author": "trace", "text": trace_id}],
             },
-            "annotations": [{"result": list(_result(row))} for row in group],
+            "annotations": annotations,
         }
-        for trace_id, group in groupby(rows, key=lambda row: row["trace_id"])
+        for trace_id, annotations in by_trace.items()
     )
 
 

@@ -5,6 +5,7 @@ Sources: langfuse 5.0.4 (Python), api/scores/types; github.com/langfuse/langfuse
 worker/src/features/database-read-stream/getDatabaseReadStream.ts (the columns of the export) and issue 8362.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -21,12 +22,13 @@ def fits(record: Record) -> bool:
 
 def said(records: Sequence[Record]) -> Iterator[Said]:
     """The annotations in these scores; one on an observation counts for its trace."""
-    return said_in_scores([_score(record) for record in records])
+    return said_in_scores([_score(_unquoted(record)) for record in records])
 
 
 def queue_text(rows: Iterable[Record]) -> str:
-    """A line a trace: the body of POST /api/public/annotation-queues/QUEUE/items."""
-    return json_lines({"objectId": row["trace_id"], "objectType": "TRACE"} for row in rows)
+    """A line a trace, whoever should read it: the body of POST /api/public/annotation-queues/QUEUE/items."""
+    trace_ids = dict.fromkeys(row["trace_id"] for row in rows)
+    return json_lines({"objectId": trace_id, "objectType": "TRACE"} for trace_id in trace_ids)
 
 
 def annotation_text(rows: Iterable[Record]) -> str:
@@ -49,17 +51,33 @@ def annotation_text(rows: Iterable[Record]) -> str:
 
 def _score(record: Record) -> Score:
     is_correction = record["dataType"] == "CORRECTION"  # always named "output" there
-    text = record.get("stringValue")
+    text, source = record.get("stringValue"), record.get("source") or "API"
     return Score(
         trace_id=_trace_id(record),
         name="correction" if is_correction else str(record["name"]),
         value=record.get("value") if text in (None, "") else text,
         comment=record.get("comment"),
-        author=record.get("authorUserName") or record.get("authorUserId"),
+        author=record.get("authorUserName")
+        or record.get("authorUserId")
+        or (None if source == "ANNOTATION" else f"langfuse {source}".lower()),
         at=record.get("updatedAt") or record.get("timestamp"),
-        is_human=record.get("source") == "ANNOTATION",
+        is_human=source == "ANNOTATION",
         metadata=record.get("metadata"),
     )
+
+
+def _unquoted(record: Record) -> Record:
+    """The row of a CSV as older versions wrote it, with each text as JSON, read as the text."""
+    if not str(record.get("traceId")).startswith('"'):
+        return record
+    return {name: _unquoted_text(cell) for name, cell in record.items()}
+
+
+def _unquoted_text(cell: Any) -> Any:
+    try:
+        return json.loads(cell) if isinstance(cell, str) and cell.startswith('"') else cell
+    except ValueError:
+        return cell
 
 
 def _trace_id(record: Record) -> Any:

@@ -1,6 +1,7 @@
 """Phoenix: the body of POST /v1/trace_annotations, and the pages of GET /v1/projects/PROJECT/trace_annotations.
 
-Phoenix has no annotation queue to fill. An annotation of a span is refused, because it does not say in which trace.
+Phoenix has no annotation queue to fill. An annotation of a span (GET /v1/projects/PROJECT/span_annotations) does not
+say in which trace: it counts for the one that the span landed in.
 Source: arize-phoenix 20.26.1, server/api/routers/v1/annotations.py and traces.py.
 """
 
@@ -47,17 +48,16 @@ def annotation_text(rows: Iterable[Record]) -> str:
 
 
 def _score(record: Record) -> Score:
-    result = record.get("result")
+    result, kind = record.get("result"), record["annotator_kind"]
     values = result if isinstance(result, dict) else record
-    span = record.get("span_id") if record.get("trace_id") is None else None
     return Score(
         trace_id=record.get("trace_id"),
         name=str(record["name"]),
         value=values.get("label"),
         comment=values.get("explanation"),
-        author=record.get("user_id"),
+        author=record.get("user_id") or (None if kind == "HUMAN" else f"phoenix {kind}".lower()),
         at=record.get("updated_at") or record.get("created_at"),
-        is_human=record["annotator_kind"] == "HUMAN",
+        is_human=kind == "HUMAN",
         metadata=record.get("metadata"),
-        problem=f"it annotates span {span}, not a trace: annotate the trace, or add trace_id" if span else None,
+        span_id=record.get("span_id"),
     )

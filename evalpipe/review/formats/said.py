@@ -42,6 +42,23 @@ def picked(record: Any, names: Iterable[str]) -> Record:
     return {name: record[name] for name in names if record.get(name) is not None} if isinstance(record, dict) else {}
 
 
+QUEUE_COLUMNS = ("cycle", "rank", "reviewer", "trace_id", "session_id", "service_name", "queue", "reasons")
+"""What a queued trace is known by; how it reads stands in request, response and transcript."""
+
+
+def about(queued: Record) -> Record:
+    """The QUEUE_COLUMNS of a queued trace, its reasons as one text."""
+    return {**{name: queued[name] for name in QUEUE_COLUMNS}, "reasons": "; ".join(queued["reasons"])}
+
+
+def conversation(queued: Record, speaker: str, text: str) -> list[Record]:
+    """The transcript of a queued trace as messages with these two keys; a tool's name stands beside its role."""
+    return [
+        {speaker: f"{step['role']} {step['tool']}" if step["tool"] else step["role"], text: step["content"] or ""}
+        for step in queued["transcript"] or []
+    ]
+
+
 def json_array(records: Iterable[Record]) -> str:
     """`records` as one JSON array, indented."""
     return json.dumps(list(records), ensure_ascii=False, indent=1) + "\n"

@@ -19,7 +19,8 @@ _METADATA = ("failure_mode", "correction", "evidence", "annotator", "annotated_a
 
 
 class Score(NamedTuple):
-    """One score. `is_human` is false where the tool calls it a machine's or does not know."""
+    """One score. `is_human` is false where the tool calls it a machine's or does not know; `span_id` is read where
+    there is no `trace_id`."""
 
     trace_id: Any
     name: str
@@ -29,7 +30,7 @@ class Score(NamedTuple):
     at: Any
     is_human: bool
     metadata: Any
-    problem: str | None = None
+    span_id: Any = None
 
 
 def said_in_scores(scores: Sequence[Score]) -> Iterator[Said]:
@@ -40,20 +41,22 @@ def said_in_scores(scores: Sequence[Score]) -> Iterator[Said]:
         for i, score in enumerate(scores):
             yield Said(i, _fields(score), problem=f"score '{score.name[:60]}' is none of {', '.join(ANSWERS)}")
         return
-    beside: dict[tuple[str, str], Record] = {}
+    beside: dict[tuple[str, ...], Record] = {}
     for _, score, question in answers:
         if question != "verdict":
             known = beside.setdefault(_who(score), {})
-            known[question] = score.value
-            known.setdefault("comment", score.comment)
+            remark = score.value if question == "comment" else score.comment
+            known |= {question: score.value, "comment": _joined(known.get("comment"), remark)}
     judged = {_who(score) for _, score, question in answers if question == "verdict"}
     for i, score, question in answers:
-        who = _who(score)
+        who, fields = _who(score), _fields(score)
+        known = beside.get(who, {})
         if question == "verdict":
-            yield Said(i, beside.get(who, {}) | _fields(score) | {"verdict": score.value}, problem=score.problem)
+            comment = _joined(fields.get("comment"), known.get("comment"))
+            yield Said(i, known | fields | {"verdict": score.value, "comment": comment})
         elif who not in judged:
             judged.add(who)
-            yield Said(i, _fields(score) | beside[who], problem=score.problem)
+            yield Said(i, fields | known)
 
 
 def metadata_of(row: Record) -> Record:
@@ -65,15 +68,25 @@ def _question(name: str) -> str:
     return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
-def _who(score: Score) -> tuple[str, str]:
-    return str(score.trace_id), str(_fields(score).get("annotator"))
+def _who(score: Score) -> tuple[str, ...]:
+    return tuple(map(str, (score.trace_id, score.span_id, _fields(score).get("annotator"), score.is_human)))
 
 
 def _fields(score: Score) -> Record:
-    own = {"trace_id": score.trace_id, "annotator": score.author, "annotated_at": score.at, "comment": score.comment}
+    own = {
+        "trace_id": score.trace_id,
+        "span_id": score.span_id,
+        "annotator": score.author,
+        "annotated_at": score.at,
+        "comment": score.comment,
+    }
     # What a machine says is truth only where it is called so: people's outcomes and judges both come by the API.
     source = {} if score.is_human else {"label_source": "model"}
     return picked(own, own) | source | picked(_object(score.metadata), _METADATA)
+
+
+def _joined(*remarks: Any) -> str | None:
+    return "\n".join(str(remark) for remark in remarks if remark) or None
 
 
 def _object(metadata: Any) -> Any:

@@ -1,6 +1,7 @@
 """Label Studio: a project with evalpipe's labelling interface and queue, annotated over the API, and its exports.
 
-Usage: make_label_studio.py URL TOKEN CONFIG QUEUE, the last two as `evalpipe queue export` wrote them.
+Usage: make_label_studio.py URL TOKEN CONFIG QUEUE: files with LABEL_STUDIO_CONFIG, and with a queue of four traces as
+`evalpipe queue export --format labelstudio` writes it.
 """
 
 import json
