@@ -5,15 +5,20 @@ write: so no other site may call it, frame it, or have its own script run in it.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qsl, urlsplit
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evalpipe.web.tokens import is_loopback
+
+Form = dict[str, str]
+"""The fields of a form by name."""
 
 _MAX_FORM_BYTES = 256 * 1024  # an answer with a long correction is a few kilobytes
 _MAX_FIELDS = 20
@@ -53,7 +58,8 @@ class Guarded:
 
         problem = self._problem(request)
         app = self._app if problem is None else PlainTextResponse(problem, 403)
-        await app(scope, receive, send_guarded)
+        # What the routes before this app made of the address is not its own parameters.
+        await app({**scope, "path_params": {}}, receive, send_guarded)
 
     def _problem(self, request: Request) -> str | None:
         host = request.headers.get("host", "").lower()
@@ -67,7 +73,16 @@ class Guarded:
         return None
 
 
-async def read_form(request: Request, timeout_s: float) -> dict[str, str]:
+def takes_form(act: Callable[[Request, Form], Response], timeout_s: float) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint that calls `act` with the form of a request, in a thread: `act` may block."""
+
+    async def endpoint(request: Request) -> Response:
+        return await run_in_threadpool(act, request, await read_form(request, timeout_s))
+
+    return endpoint
+
+
+async def read_form(request: Request, timeout_s: float) -> Form:
     """The fields of a form, trimmed, with newlines as \\n; of a name that comes twice the last.
 
     Raises HTTPException: 413 when it is too large, 415 or 400 when it is no form, 408 when it does not arrive in time.

@@ -6,10 +6,10 @@ fail. Reading and writing tables blocks, so it happens in threads, beside the re
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,45 +21,44 @@ from starlette.types import ASGIApp
 from evalpipe.errors import ConflictError, EvalpipeError, InputError, StateError
 from evalpipe.home import Home
 from evalpipe.review.desk import Answer, Desk, Overview
-from evalpipe.web.review_guard import Guarded, read_form
+from evalpipe.web.issue_pages import Boards, IssuePages
+from evalpipe.web.review_guard import Form, Guarded, takes_form
 from evalpipe.web.review_templates import page
 from evalpipe.web.sign_in import SIGN_IN, Door, SignInNeededError
 from evalpipe.web.tokens import is_loopback
-
-Form = dict[str, str]
 
 _MAX_MODES = 200  # to complete from; they are sent with each trace
 
 
 def review_of(home: Home) -> ASGIApp:
-    """The review page of a home, at the address of its settings."""
-    desk = Desk(home.lake, home.settings.review)
+    """All of /review of a home, at the address of its settings."""
+    desk, boards = Desk(home.lake, home.settings.review), Boards(home.lake)
     ingest = home.settings.ingest
     door = Door(home.review_tokens, only_loopback=is_loopback(ingest.host), reviewers=desk.reviewers)
-    return review_app(desk, door, clock=lambda: datetime.now(UTC), timeout_s=ingest.request_timeout_s)
-
-
-def review_app(desk: Desk, door: Door, *, clock: Callable[[], datetime], timeout_s: float) -> ASGIApp:
-    """All of /review. `timeout_s` is how long a form may take to arrive."""
-    pages = ReviewPages(desk, door, clock=clock, timeout_s=timeout_s)
+    timing = {"clock": lambda: datetime.now(UTC), "timeout_s": ingest.request_timeout_s}
+    issues, traces = IssuePages(boards, desk, door, **timing), ReviewPages(boards, desk, door, **timing)
     handlers = {
         SignInNeededError: _sign_in_needed,
         EvalpipeError: _cannot,
         HTTPException: _refused,
         Exception: _failed,
     }
-    app = Starlette(routes=pages.routes(), exception_handlers=handlers)  # pyright: ignore[reportArgumentType]
+    routes = [*issues.routes(), *traces.routes()]
+    app = Starlette(routes=routes, exception_handlers=handlers)  # pyright: ignore[reportArgumentType]
     return Guarded(app, only_loopback=door.only_loopback)
 
 
 class ReviewPages:
-    """The endpoints, which share a desk and a door."""
+    """The endpoints of queues and traces, and the way in. `timeout_s` is how long a form may take to arrive."""
 
-    def __init__(self, desk: Desk, door: Door, *, clock: Callable[[], datetime], timeout_s: float) -> None:
+    def __init__(
+        self, boards: Boards, desk: Desk, door: Door, *, clock: Callable[[], datetime], timeout_s: float
+    ) -> None:
+        self._boards = boards
         self._desk = desk
         self._door = door
         self._clock = clock
-        self._timeout_s = timeout_s
+        self._doing = partial(takes_form, timeout_s=timeout_s)
 
     def routes(self) -> list[Route | Mount]:
         """Addresses hold a cycle and a trace id, nothing that a stranger named."""
@@ -85,19 +84,20 @@ class ReviewPages:
         reviewer = self._door.reviewer(request)
         cycles = self._desk.cycles(reviewer)
         if not cycles:
-            return page("nothing", reviewer=reviewer)
+            return page("nothing", reviewer=reviewer, n_pairs=self._boards.n_pairs())
         return _to(f"/review/{cycles[0]}")
 
     def queue(self, request: Request) -> Response:
         reviewer = self._door.reviewer(request)
-        return page("queue", overview=self._desk.overview(reviewer, request.path_params["cycle"]), reviewer=reviewer)
+        overview = self._desk.overview(reviewer, request.path_params["cycle"])
+        return page("queue", overview=overview, reviewer=reviewer, n_pairs=self._boards.n_pairs())
 
     def trace(self, request: Request) -> Response:
         return self._trace_page(self._door.reviewer(request), **request.path_params)
 
     def answer(self, request: Request, form: Form) -> Response:
         """Say what the trace is worth, and go on to the next."""
-        reviewer = self._writer(request, form)
+        reviewer = self._door.writer(request, form)
         verdict = form.get("verdict", "")
         said = Answer(
             verdict=verdict,
@@ -115,25 +115,25 @@ class ReviewPages:
         return self._onwards(reviewer, **request.path_params)
 
     def skip(self, request: Request, form: Form) -> Response:
-        reviewer = self._writer(request, form)
+        reviewer = self._door.writer(request, form)
         reason = form.get("own_reason") or form.get("reason") or "no reason given"
         self._desk.skip(reviewer, **request.path_params, reason=reason, now=self._clock())
         return self._onwards(reviewer, **request.path_params)
 
     def unskip(self, request: Request, form: Form) -> Response:
-        self._desk.unskip(self._writer(request, form), **request.path_params, now=self._clock())
+        self._desk.unskip(self._door.writer(request, form), **request.path_params, now=self._clock())
         return _to("/review/{cycle}/{trace_id}".format(**request.path_params))
 
     def withdraw(self, request: Request, form: Form) -> Response:
         """Take back what was said of the trace, and stay at it."""
-        reviewer = self._writer(request, form)
+        reviewer = self._door.writer(request, form)
         self._desk.withdraw(reviewer, **request.path_params, seen=form.get("seen") or None, now=self._clock())
         return _to("/review/{cycle}/{trace_id}".format(**request.path_params))
 
     def undo(self, request: Request, form: Form) -> Response:
         """Take back the last answer or skip, and go to its trace; 204 when there is none."""
         cycle = request.path_params["cycle"]
-        trace_id = self._desk.undo(self._writer(request, form), cycle, now=self._clock())
+        trace_id = self._desk.undo(self._door.writer(request, form), cycle, now=self._clock())
         return Response(status_code=204) if trace_id is None else _to(f"/review/{cycle}/{trace_id}")
 
     def _trace_page(self, reviewer: str, cycle: str, trace_id: str) -> Response:
@@ -168,23 +168,6 @@ class ReviewPages:
     def _onwards(self, reviewer: str, cycle: str, trace_id: str) -> Response:
         following = next_to_read(self._desk.overview(reviewer, cycle), trace_id)
         return _to(f"/review/{cycle}" if following is None else f"/review/{cycle}/{following}")
-
-    def _writer(self, request: Request, form: Form) -> str:
-        """Who sends the form. Raises HTTPException (409) when somebody else has signed in since it was shown."""
-        reviewer = self._door.reviewer(request)
-        if form.get("reviewer", reviewer) != reviewer:
-            raise HTTPException(
-                409,
-                f"This page was opened by {form['reviewer']}, and now {reviewer} is signed in here, so nothing was "
-                "saved. Sign in as the one whose answer it is.",
-            )
-        return reviewer
-
-    def _doing(self, act: Callable[[Request, Form], Response]) -> Callable[[Request], object]:
-        async def endpoint(request: Request) -> Response:
-            return await run_in_threadpool(act, request, await read_form(request, self._timeout_s))
-
-        return endpoint
 
 
 def next_to_read(overview: Overview, trace_id: str) -> str | None:

@@ -7,8 +7,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
+from evalpipe.issues.board import shared_places
 from evalpipe.review.desk import Mark, SheetStep
-from evalpipe.web.review_text import first_line, label, marked, shown
+from evalpipe.web.review_text import emphasised, first_line, label, marked, shown
 
 _LONG_CHARACTERS = 1_800  # about 25 lines: more is folded, so that the next step is in sight
 _LONG_LINES = 28
@@ -31,6 +32,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "shown": shown,
         "marked": marked,
+        "sharing": lambda text, words: emphasised(text, shared_places(text, words)),
         "first_line": first_line,
         "label": label,
         "counted": _counted,

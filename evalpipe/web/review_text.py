@@ -26,6 +26,8 @@ LABELS = {
     "frustration": "unhappy user",
     "language_mismatch": "another language",
     "incomplete": "incomplete record",
+    "unbacked_claim": "says it did what no call did",
+    "asked_again": "asks for what it was told",
     "control": "random sample",
     "uncertainty": "evaluators unsure",
 }
@@ -61,6 +63,15 @@ def marked(text: str, marks: Sequence[Mark]) -> Markup:
             mark.signal, label(mark.signal), shown(text[mark.start : mark.end])
         )
         at = mark.end
+    return html + shown(text[at:])
+
+
+def emphasised(text: str, places: Sequence[tuple[int, int]]) -> Markup:
+    """`text` as `shown`, with these places (ascending, without overlap) as <b class="shared">."""
+    html, at = Markup(), 0
+    for start, end in places:
+        html += shown(text[at:start]) + Markup('<b class="shared">{}</b>').format(shown(text[start:end]))
+        at = end
     return html + shown(text[at:])
 
 

@@ -47,6 +47,17 @@ class Door:
             raise SignInNeededError
         return name
 
+    def writer(self, request: Request, form: dict[str, str]) -> str:
+        """Who sends the form. Raises HTTPException (409) when somebody else has signed in since it was shown."""
+        reviewer = self.reviewer(request)
+        if form.get("reviewer", reviewer) != reviewer:
+            raise HTTPException(
+                409,
+                f"This page was opened by {form['reviewer']}, and now {reviewer} is signed in here, so nothing was "
+                "saved. Sign in as the one whose answer it is.",
+            )
+        return reviewer
+
     def form(self, request: Request) -> Response:
         """The page to sign in on. A token in the address moves behind its #, which reaches no log and no other site."""
         self._require_open()

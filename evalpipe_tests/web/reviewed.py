@@ -11,12 +11,25 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
 from evalpipe.home import Home
+from evalpipe.issues.grouping import sightings
+from evalpipe.issues.lifecycle import issue_frame
+from evalpipe.issues.on_lake import propose
+from evalpipe.issues.replay import replay
 from evalpipe.review.annotations import effective_annotations
 from evalpipe.settings import IngestSettings, Settings
-from evalpipe.tables import ANNOTATIONS, CANDIDATES, ISSUES, TRACE_SIGNALS, TRACES
+from evalpipe.tables import (
+    ANNOTATIONS,
+    CANDIDATES,
+    ISSUE_EVENTS,
+    ISSUE_PROPOSALS,
+    ISSUES,
+    LABELS,
+    TRACE_SIGNALS,
+    TRACES,
+)
 from evalpipe.web.review_pages import review_of
 from evalpipe.web.server import serving_http
-from evalpipe_tests.review.made import CYCLE, DAY, NOON, made_id, signals, traces
+from evalpipe_tests.review.made import CYCLE, DAY, NOON, annotation, annotations, made_id, signals, traces
 
 REVIEWERS = ("ben", "maria")
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> refund?"
@@ -44,6 +57,36 @@ def review_home(root: Path, *, n: int = len(REQUESTS), **ingest: object) -> Home
     )
     home.lake.replace(ISSUES, _issues())
     return home
+
+
+PROMISED = "Promised a refund and sent none"
+UNSENT = "promised refund was never sent"
+LOUD = "<b>SHOUTS</b>"
+
+
+def issues_home(root: Path) -> Home:
+    """The same home after people wrote of traces, most of them in no queue: two ways to say one thing, and another.
+
+    Ada wrote of the first trace, which is still to be read by both reviewers.
+    """
+    home = review_home(root)
+    said = annotations(
+        *(annotation(number, "bad", PROMISED, minute=number, comment=f"note {number}") for number in (20, 21, 22)),
+        annotation(0, "bad", UNSENT, minute=30, comment="not for Maria's eyes yet"),
+        annotation(23, "bad", UNSENT, minute=31, annotator="ben", evidence="Your refund is on its way"),
+        annotation(24, "bad", LOUD, minute=32, comment=HOSTILE),
+    )
+    home.lake.append_new(ANNOTATIONS, said)
+    home.lake.append_new(ISSUE_EVENTS, sightings(said, ISSUE_EVENTS.empty()))
+    home.lake.replace(ISSUES, issue_frame(home.lake.read(ISSUE_EVENTS), LABELS.empty()))
+    home.lake.replace(ISSUE_PROPOSALS, propose(home.lake, said, home.settings.issues))
+    return home
+
+
+def issue_names(home: Home) -> dict[str, list[str]]:
+    """The failure modes of every issue that is not merged, by its name."""
+    issues = replay(home.lake.read(ISSUE_EVENTS)).values()
+    return {issue.name: list(issue.modes) for issue in issues if issue.merged_into is None}
 
 
 def client(home: Home, reviewer: str | None = "maria") -> TestClient:

@@ -1,65 +1,21 @@
 """The review page as a reviewer uses it: in a real browser, mostly without a mouse, sometimes without a network."""
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from evalpipe.home import Home
 from evalpipe.review.tokens import issue_token
 from evalpipe.tables import ANNOTATIONS, REVIEW_EVENTS
 from evalpipe_tests.review.made import CYCLE, NOON
-from evalpipe_tests.web.reviewed import HEDGED, MODES, REQUESTS, address_of, opinions, review_home, serving_review
-
-CHROMIUM = next((path for name in ("chromium", "google-chrome", "chrome") if (path := shutil.which(name))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; .ci/run installs Debian's")
-
-Opened = Callable[..., AbstractContextManager[Page]]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
+from evalpipe_tests.web.chromium import LOW_CONTRASTS, NAMELESS, TWICE, Opened
+from evalpipe_tests.web.reviewed import HEDGED, MODES, REQUESTS, address_of, opinions, review_home
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return review_home(tmp_path)
-
-
-@pytest.fixture
-def site(home: Home) -> Iterator[str]:
-    with serving_review(home) as address:
-        yield address
-
-
-@pytest.fixture
-def opened(browser: Browser, site: str) -> Opened:
-    @contextmanager
-    def opened(path: str = "", *, reviewer: str = "maria", **options: object) -> Iterator[Page]:
-        """A page of a browser of its own, signed in; a script error or a broken policy fails the test."""
-        complaints: list[str] = []
-        context = browser.new_context(base_url=site, **options)  # pyright: ignore[reportArgumentType]
-        page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: complaints.append(message.text) if "Policy" in message.text else None)
-        page.goto("/review")
-        page.get_by_role("button", name=reviewer).click()
-        if path:
-            page.goto(path)
-        yield page
-        context.close()
-        assert complaints == []
-
-    return opened
 
 
 def is_at(page: Page, number: int) -> None:
@@ -306,15 +262,10 @@ def test_a_finger_hits_what_it_aims_at_on_a_tablet(opened: Opened):
 
 def test_everything_has_a_name_and_a_place(opened: Opened):
     """By hand what axe would say: landmarks, one first heading, a name for every control, a live region."""
-    nameless = """[...document.querySelectorAll('button, a, input:not([type=hidden]), textarea, summary, progress')]
-      .filter((one) => !(one.textContent.trim() || one.ariaLabel || one.labels?.length)).map((one) => one.outerHTML)"""
-    twice = (
-        """[...document.querySelectorAll('[id]')].map((one) => one.id).filter((id, at, ids) => ids.indexOf(id) < at)"""
-    )
     for path in (f"/review/{CYCLE}", address_of(0)):
         with opened(path) as page:
-            assert page.evaluate(nameless) == []
-            assert page.evaluate(twice) == []
+            assert page.evaluate(NAMELESS) == []
+            assert page.evaluate(TWICE) == []
             assert page.locator("h1").count() == page.get_by_role("main").count() == 1
             assert page.get_by_role("banner").count() == 1
             assert page.locator("html").get_attribute("lang") == "en"
@@ -334,6 +285,20 @@ def test_the_box_of_failure_modes_tells_a_screen_reader_what_it_does(opened: Ope
         expect(box).to_have_attribute("aria-expanded", "false")
 
 
+def test_before_a_new_mode_is_made_those_that_are_near_to_it_are_offered(home: Home, opened: Opened):
+    with opened(address_of(0)) as page:
+        page.keyboard.press("b")
+        page.keyboard.type("ignoring that tools failed")
+        expect(page.locator("#modes [aria-selected=true]")).to_have_text("new: “ignoring that tools failed”")
+        expect(page.get_by_role("option").filter(visible=True).last).to_contain_text(MODES[1])
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        expect(page.locator("#failure_mode")).to_have_value(MODES[1])
+        page.keyboard.press("Control+Enter")
+        is_at(page, 1)
+    assert opinions(home) == {0: ("bad", MODES[1])}
+
+
 def test_single_keys_can_be_turned_off(home: Home, opened: Opened):
     with opened(address_of(0)) as page:
         page.keyboard.press("?")
@@ -349,29 +314,7 @@ def test_single_keys_can_be_turned_off(home: Home, opened: Opened):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_what_is_behind_it(opened: Opened, scheme: str):
-    """At least 4.5 to 1, which WCAG 2.2 asks of text (1.4.3). Source of the formula: WCAG, "relative luminance"."""
-    contrasts = """() => {
-      const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
-      const light = (channels) => channels.slice(0, 3)
-        .map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-        .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
-      const behind = (one) => {
-        for (; one; one = one.parentElement) {
-          const colour = parse(getComputedStyle(one).backgroundColor);
-          if (colour[3] !== 0) return colour;
-        }
-      };
-      return [...document.querySelectorAll('#page *')]
-        .filter((one) => one.checkVisibility() && !one.matches('.off, kbd, .invisible') &&
-          [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
-        .map((one) => {
-          const [low, high] = [parse(getComputedStyle(one).color), behind(one)].map(light).sort((a, b) => a - b);
-          const what = `${one.tagName}.${one.className} ${one.textContent.trim().slice(0, 30)}`;
-          return [what, (high + 0.05) / (low + 0.05)];
-        })
-        .filter(([, contrast]) => contrast < 4.5);
-    }"""
     for path in (f"/review/{CYCLE}", address_of(0)):
         with opened(path, color_scheme=scheme) as page:
-            assert page.evaluate(contrasts) == []
+            assert page.evaluate(LOW_CONTRASTS) == []
             assert len(page.screenshot()) > 20_000  # bytes; an empty page of this size has 5,000

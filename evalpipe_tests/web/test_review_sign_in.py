@@ -144,5 +144,9 @@ def test_it_is_served_beside_the_receivers(tmp_path):
         assert httpx.get(f"{server.http}/review").headers["location"] == "/review/sign-in"
         assert "maria" in httpx.get(f"{server.http}/review/sign-in").text
         assert httpx.get(f"{server.http}/review/static/htmx.min.js").status_code == 200
+        with httpx.Client(base_url=server.http) as browser:
+            browser.post("/review/sign-in", data={"reviewer": "maria"})
+            for path in (f"/review/{CYCLE}", address_of(0), "/review/issues"):
+                assert browser.get(path).status_code == 200
         assert httpx.get(f"{server.http}/elsewhere").headers["content-type"] == "application/json"
         server.end()

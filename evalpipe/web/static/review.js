@@ -1,7 +1,7 @@
-// The review page beyond plain forms: keys, the box of failure modes, drafts, and a connection that may fail.
+// The review page beyond plain forms: keys, drafts, and a connection that may fail.
 // Pages are made on the server and swapped in by htmx; nothing here builds HTML out of text. Listeners sit on the
 // document, so a swapped page needs none of its own; `arrive` does what each new page wants once.
-"use strict";
+import { box, filterModes, modeKey, openModes, take, takeNumber } from "./modes.js";
 
 const byId = (id) => document.getElementById(id);
 const all = (selector) => [...document.querySelectorAll(selector)];
@@ -123,66 +123,6 @@ function say(text, address) {
   } else quiet = setTimeout(() => (said.textContent = ""), 4000);
 }
 
-// ---- The box of failure modes --------------------------------------------------------------------------------
-// The combobox pattern of the ARIA practices: focus stays in the box, aria-activedescendant walks the list.
-
-const box = () => byId("failure_mode");
-const options = () => all("#modes [role=option]:not([hidden])");
-const activeMode = () => document.querySelector("#modes [aria-selected=true]");
-
-function filterModes() {
-  const typed = box().value.trim().toLowerCase();
-  const words = typed.split(/\s+/);
-  let n = 0;
-  for (const option of all("#modes [data-name]")) {
-    option.hidden = !words.every((word) => option.dataset.text.includes(word));
-    option.querySelector(".digit").textContent = !option.hidden && !typed && ++n <= 9 ? n : "";
-  }
-  const isKnown = all("#modes [data-name]").some((option) => option.dataset.name.toLowerCase() === typed);
-  byId("mode-new").hidden = !typed || isKnown;
-  byId("mode-new").querySelector("bdi").textContent = box().value.trim();
-  activate(typed ? options()[0] : null);
-}
-
-function openModes(isOpen) {
-  byId("modes").hidden = !isOpen || options().length === 0;
-  box().setAttribute("aria-expanded", String(!byId("modes").hidden));
-  if (!isOpen) activate(null);
-}
-
-function activate(option) {
-  activeMode()?.setAttribute("aria-selected", "false");
-  option?.setAttribute("aria-selected", "true");
-  option?.scrollIntoView({ block: "nearest" });
-  if (option) box().setAttribute("aria-activedescendant", option.id);
-  else box().removeAttribute("aria-activedescendant");
-}
-
-function takeMode(option) {
-  if (!option) return; // a digit beyond the end of the list
-  if (option.dataset.name) box().value = option.dataset.name;
-  if (!byId("answer").querySelector("[name=verdict]:checked:not([value=good])")) choose("bad");
-  openModes(false);
-  byId("mode-hint").hidden = true;
-  box().focus();
-  keepDraft();
-}
-
-function modeKey(event) {
-  const isOpen = !byId("modes").hidden;
-  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (step) {
-    if (!isOpen) openModes(true);
-    const list = options();
-    const at = list.indexOf(activeMode());
-    activate(list[at < 0 ? (step > 0 ? 0 : list.length - 1) : (at + step + list.length) % list.length]);
-  } else if (event.key === "Enter" && isOpen && activeMode()) takeMode(activeMode());
-  else if (event.key === "Escape" && isOpen && box().value) openModes(false);
-  else if (/^[1-9]$/.test(event.key) && isOpen && !box().value) takeMode(options()[event.key - 1]);
-  else return false;
-  return true;
-}
-
 // ---- What keys and buttons do --------------------------------------------------------------------------------
 
 function choose(verdict) {
@@ -244,9 +184,24 @@ function verdictKey(verdict) {
 }
 
 function walk(step) {
-  const links = all(".items a");
-  const at = links.indexOf(document.activeElement);
-  links[Math.max(0, Math.min(links.length - 1, at + step))]?.focus();
+  const rows = all("[data-row]");
+  focusRow(rows[Math.max(0, Math.min(rows.length - 1, rows.indexOf(rowHere()) + step))]);
+}
+
+const rowHere = () => document.activeElement.closest("[data-row]");
+const focusRow = (row) => (row?.querySelector(":scope > summary") ?? row)?.focus();
+
+// What a key is bound to in the row that has the focus, or on the page; never in another row.
+function boundTo(key) {
+  const selector = `[data-key="${CSS.escape(key)}"]`;
+  return rowHere()?.querySelector(selector) ?? all(selector).find((one) => !one.closest("[data-row]"));
+}
+
+function write(field) {
+  const fold = field.closest("details");
+  if (fold) fold.open = true;
+  field.focus();
+  field.select();
 }
 
 document.addEventListener("keydown", (event) => {
@@ -258,7 +213,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && answer) answer.requestSubmit();
   else if (event.ctrlKey || event.metaKey || event.altKey) return;
   else if (target === box() && modeKey(event)) void 0;
-  else if (event.key === "Escape") byId("main").focus();
+  else if (event.key === "Escape") typing(target) && rowHere() ? focusRow(rowHere()) : byId("main").focus();
   else if (typing(target)) return;
   else if (event.key === "Enter") {
     if (target.closest("a, button, summary")) return;
@@ -267,15 +222,13 @@ document.addEventListener("keydown", (event) => {
   } else if (!byId("single-keys").checked) return;
   else {
     const key = event.key.toLowerCase();
-    const bound = document.querySelector(`[data-key="${CSS.escape(key)}"]`);
+    const bound = boundTo(key);
     if (bound?.matches("[name=verdict]")) verdictKey(bound.value);
+    else if (bound && typing(bound)) write(bound);
     else if (bound) bound.click();
-    else if (/^[1-9]$/.test(key) && answer) {
-      box().value = "";
-      filterModes();
-      takeMode(options()[key - 1]);
-    } else if (KEYS[key] && (answer || key === "?")) DO[KEYS[key]]();
-    else if (document.querySelector(".items") && (key === "j" || key === "k")) walk(key === "j" ? 1 : -1);
+    else if (/^[1-9]$/.test(key) && answer) takeNumber(key);
+    else if (KEYS[key] && (answer || key === "?")) DO[KEYS[key]]();
+    else if (document.querySelector("[data-row]") && (key === "j" || key === "k")) walk(key === "j" ? 1 : -1);
     else return;
   }
   event.preventDefault();
@@ -285,7 +238,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-do]");
   const option = event.target.closest("#modes [role=option]");
   if (button) DO[button.dataset.do](button);
-  else if (option) takeMode(option);
+  else if (option) take(option);
 });
 
 // A press on the list or on "Quote" must not take the focus, and with it the selection, away.
@@ -295,6 +248,12 @@ document.addEventListener("mousedown", (event) => {
 
 document.addEventListener("focusin", (event) => {
   if (event.target === box()) openModes(!box().value);
+});
+
+document.addEventListener("taken", () => {
+  if (!byId("answer").querySelector("[name=verdict]:checked:not([value=good])")) choose("bad");
+  byId("mode-hint").hidden = true;
+  keepDraft();
 });
 
 document.addEventListener("input", (event) => {
@@ -346,8 +305,11 @@ function arrive() {
   openModes(!box().value);
 }
 
+let rowBefore = null; // the row that a form was sent from: where it is still there, one goes on at it
+
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   const { verb, path, formData } = detail.requestConfig;
+  rowBefore = verb === "post" ? rowHere()?.id : null;
   if (verb !== "post" || detail.xhr.status >= 300) return;
   const draft = draftOf(formData.get("reviewer"), path);
   if (draft) {
@@ -367,7 +329,14 @@ document.addEventListener("htmx:afterSettle", () => {
   if (page.dataset.arrived) return;
   page.dataset.arrived = "yes";
   arrive();
-  byId("main").focus({ preventScroll: true });
+  const row = rowBefore && byId(rowBefore);
+  if (row) {
+    if (row.matches("details")) row.open = true;
+    focusRow(row);
+    requestAnimationFrame(() => row.scrollIntoView({ block: "center" })); // htmx scrolls to the top after this
+  } else (page.querySelector("[autofocus]") ?? byId("main")).focus({ preventScroll: true });
+  const news = rowBefore !== null && page.querySelector("[data-news]");
+  if (news) say(news.textContent.replace(/\s+/g, " ").trim());
 });
 
 for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
@@ -375,7 +344,9 @@ for (const name of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
     const form = detail.requestConfig.elt;
     if (!COMES_AGAIN(detail.xhr.status)) return;
     if (form.matches("[data-keep]")) keepForLater(detail.requestConfig.path, detail.requestConfig.formData);
-    else say("No connection to the server. What you wrote is kept; try again in a moment.");
+    else if (detail.xhr.status === 401) location.reload();
+    else if (detail.xhr.status) say("Something broke on the server; its log says what. Try again in a moment.");
+    else say("No connection to the server. Try again in a moment.");
   });
 }
 
