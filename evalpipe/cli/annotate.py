@@ -56,8 +56,8 @@ def export_queue(
     """
     import polars as pl
 
-    from evalpipe.review.exchange import export_queue as as_text
-    from evalpipe.review.exchange import queue_rows
+    from evalpipe.review.exchange.text import export_queue as as_text
+    from evalpipe.review.exchange.text import queue_rows
     from evalpipe.review.on_lake import queue_now
     from evalpipe.tables import TRACES
 
@@ -72,7 +72,7 @@ def export_queue(
 @queue.command("labelstudio-config")
 def labelstudio_config() -> None:
     """The labelling interface for Label Studio, to which `queue export --format labelstudio` fits."""
-    from evalpipe.review.exchange import LABEL_STUDIO_CONFIG
+    from evalpipe.review.exchange.text import LABEL_STUDIO_CONFIG
 
     print(LABEL_STUDIO_CONFIG, end="")
 
@@ -147,7 +147,7 @@ def export_annotations(
     out: Out = None,
 ) -> None:
     """Every annotation, as a file that `annotations import` reads."""
-    from evalpipe.review.exchange import export_annotations as as_text
+    from evalpipe.review.exchange.text import export_annotations as as_text
     from evalpipe.tables import ANNOTATIONS
 
     rows = home_of(context).lake.read(ANNOTATIONS)

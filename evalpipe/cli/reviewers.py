@@ -16,8 +16,8 @@ def list_reviewers(context: typer.Context, as_json: AsJson = False) -> None:
     """The reviewers of reviewers.yaml, what they read, and whether they were invited."""
     import polars as pl
 
-    from evalpipe.review.reviewers import load_reviewers
-    from evalpipe.review.tokens import invited
+    from evalpipe.review.desk.tokens import invited
+    from evalpipe.review.queue.reviewers import load_reviewers
 
     home = home_of(context)
     known = load_reviewers(home.reviewers, home.settings.review)
@@ -52,8 +52,8 @@ def invite(
     from datetime import UTC, datetime
 
     from evalpipe.errors import InputError
-    from evalpipe.review.reviewers import load_reviewers
-    from evalpipe.review.tokens import issue_token
+    from evalpipe.review.desk.tokens import issue_token
+    from evalpipe.review.queue.reviewers import load_reviewers
 
     home = home_of(context)
     names = [reviewer.name for reviewer in load_reviewers(home.reviewers, home.settings.review)]
@@ -70,8 +70,12 @@ def invite(
 def revoke(context: typer.Context, name: Name) -> None:
     """End a reviewer's sign-in, on every device. What they said stays."""
     from evalpipe.errors import StateError
-    from evalpipe.review.tokens import revoke as end
+    from evalpipe.review.desk.tokens import has_tokens
+    from evalpipe.review.desk.tokens import revoke as end
 
-    if not end(home_of(context).review_tokens, name):
+    tokens = home_of(context).review_tokens
+    if not end(tokens, name):
         raise StateError(f"{name!r} has no sign-in. See: evalpipe reviewers list")
     tell(f"{name} can no longer sign in. To invite them again: evalpipe reviewers invite {name}")
+    if not has_tokens(tokens):
+        tell("Nobody is invited now: on this machine the review page asks for a name only; elsewhere it is closed.")

@@ -65,8 +65,7 @@ def agreement(
     opinions = _Opinions.of(units, readers, says_yes, groups)
     pairs = [pair for pair in combinations(opinions.readers, 2) if of_reader is None or of_reader in pair]
     cells = opinions.cells(pairs)
-    is_read: Bools = cells.any(axis=(1, 2))
-    is_pair: Bools = cells.any(axis=(0, 2))
+    is_read, is_pair = cells.sum(axis=(1, 2)) > 0, cells.sum(axis=(0, 2)) > 0
     if not is_read.any():
         return Agreement(0, 0, _UNDEFINED, _UNDEFINED, _UNDEFINED)
     # Of m readers of a unit each has m - 1 others: weighted so, every opinion counts once. Source: Krippendorff.

@@ -13,7 +13,7 @@ import polars as pl
 
 from evalpipe.errors import InputError
 from evalpipe.ids import content_hash, normalised_failure_mode
-from evalpipe.review.rows import Row, read_rows
+from evalpipe.review.exchange.rows import Row, read_rows
 from evalpipe.tables import ANNOTATIONS, REJECTIONS
 
 VERDICTS = ("good", "bad", "partial", "withdrawn")

@@ -20,11 +20,11 @@ from evalpipe.review.annotations import (
     read_annotations,
     settle,
 )
-from evalpipe.review.arms import unsureness_frame
 from evalpipe.review.estimates import prevalence_frame, yield_frame
-from evalpipe.review.experience import finding_frame, history_frame
-from evalpipe.review.queues import N_DISPUTE_CYCLES, Past, candidate_frame, cycle_days, cycle_of, cycles_before
-from evalpipe.review.reviewers import Reviewer
+from evalpipe.review.queue.arms import unsureness_frame
+from evalpipe.review.queue.experience import finding_frame, history_frame
+from evalpipe.review.queue.queues import N_DISPUTE_CYCLES, Past, candidate_frame, cycle_days, cycle_of, cycles_before
+from evalpipe.review.queue.reviewers import Reviewer
 from evalpipe.settings import ReviewSettings
 from evalpipe.tables import (
     ANNOTATIONS,

@@ -23,8 +23,8 @@ from evalpipe.issues.replay import Issues, replay
 from evalpipe.issues.undo import Act, last_act, undoing
 from evalpipe.lake.store import Lake
 from evalpipe.review.annotations import effective_annotations
-from evalpipe.review.desk import Desk, Place
-from evalpipe.review.followed import Followed
+from evalpipe.review.desk.desk import Desk, Place
+from evalpipe.review.desk.followed import Followed
 from evalpipe.tables import ANNOTATIONS, ISSUE_EVENTS, ISSUE_PROPOSALS, ISSUES, TRUTH_SOURCES
 from evalpipe.web.review_guard import Form, takes_form
 from evalpipe.web.review_templates import page

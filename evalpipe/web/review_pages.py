@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from evalpipe.errors import ConflictError, EvalpipeError, InputError, StateError
 from evalpipe.home import Home
-from evalpipe.review.desk import Answer, Desk, Overview
+from evalpipe.review.desk.desk import Answer, Desk, Overview
 from evalpipe.web.issue_pages import Boards, IssuePages
 from evalpipe.web.review_guard import Form, Guarded, takes_form
 from evalpipe.web.review_templates import page

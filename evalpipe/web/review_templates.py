@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from evalpipe.issues.board import shared_places
-from evalpipe.review.desk import Mark, SheetStep
+from evalpipe.review.desk.desk import Mark, SheetStep
 from evalpipe.web.review_text import emphasised, first_line, label, marked, shown
 
 _LONG_CHARACTERS = 1_800  # about 25 lines: more is folded, so that the next step is in sight

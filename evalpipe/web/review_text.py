@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from evalpipe.review.desk import Mark
+from evalpipe.review.desk.desk import Mark
 
 LABELS = {
     "session_length": "long conversation",

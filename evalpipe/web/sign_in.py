@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from evalpipe.review.tokens import has_tokens, reviewer_of
+from evalpipe.review.desk.tokens import has_tokens, reviewer_of
 from evalpipe.web.review_templates import page
 
 SIGN_IN = "/review/sign-in"

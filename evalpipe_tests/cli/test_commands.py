@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from evalpipe.home import Home
-from evalpipe.review.tokens import reviewer_of
+from evalpipe.review.desk.tokens import reviewer_of
 from evalpipe.tables import ANNOTATIONS, EVALUATORS, ISSUE_EVENTS, ISSUES
 from evalpipe_tests.cli.test_bad_input import evalpipe
 

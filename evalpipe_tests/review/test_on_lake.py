@@ -10,7 +10,7 @@ import pytest
 from evalpipe.errors import StateError
 from evalpipe.lake.store import Lake
 from evalpipe.review.on_lake import prevalence, queue_now, queue_of_cycle, queue_yield
-from evalpipe.review.reviewers import Reviewer
+from evalpipe.review.queue.reviewers import Reviewer
 from evalpipe.settings import ReviewSettings
 from evalpipe.tables import (
     ANNOTATIONS,

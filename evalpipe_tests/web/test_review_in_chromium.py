@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from evalpipe.home import Home
-from evalpipe.review.tokens import issue_token
+from evalpipe.review.desk.tokens import issue_token
 from evalpipe.tables import ANNOTATIONS, REVIEW_EVENTS
 from evalpipe_tests.review.made import CYCLE, NOON
 from evalpipe_tests.web.chromium import LOW_CONTRASTS, NAMELESS, TWICE, Opened

@@ -137,7 +137,7 @@ def test_after_the_last_trace_comes_the_queue_and_says_so(home):
 
 
 def test_reading_goes_on_after_the_trace_and_then_returns_to_what_was_left(home):
-    from evalpipe.review.desk import Desk
+    from evalpipe.review.desk.desk import Desk
 
     desk = Desk(home.lake, home.settings.review)
     overview = desk.overview("maria", CYCLE)

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from evalpipe.review.tokens import issue_token, revoke
+from evalpipe.review.desk.tokens import issue_token, revoke
 from evalpipe.web.review_pages import review_of
 from evalpipe_tests.review.made import CYCLE, NOON
 from evalpipe_tests.web.reviewed import address_of, client, opinions, review_home

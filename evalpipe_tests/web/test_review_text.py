@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalpipe.review.desk import Mark
+from evalpipe.review.desk.desk import Mark
 from evalpipe.tables import SIGNALS
 from evalpipe.web.review_text import LABELS, first_line, label, marked, shown
 
