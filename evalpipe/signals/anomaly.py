@@ -17,6 +17,7 @@ _TELLING = 0.5  # a weaker signal is no reason to anyone
 _MAX_EVIDENCE = 5  # passages of one signal that are shown
 _FOREST_WEIGHT = 0.3  # an odd combination alone is a hint, not a finding
 _FOREST_SEED = 7
+_N_TREES = 25  # a hundred find no more and take four times as long, which is most of what a small day costs
 
 WEIGHTS: Mapping[str, float] = {
     # The chance that a trace which shows nothing else, and this in full, is a failure: an estimate, not a fit.
@@ -26,6 +27,8 @@ WEIGHTS: Mapping[str, float] = {
     "repetition": 0.8,  # no task needs the same call with the same arguments four times
     "language_mismatch": 0.8,  # translations are wanted now and then
     "unsupported": 0.75,  # common knowledge has no source either
+    "unbacked_claim": 0.7,  # an older turn, or a tool that is not traced, may have done it
+    "asked_again": 0.7,  # now and then there are two of a kind
     "refusal": 0.7,  # many refusals are right
     "resubmission": 0.6,  # people also ask again after a success
     "tool_deviation": 0.6,  # rare is not wrong
@@ -48,7 +51,7 @@ def signal_frame(today: pl.DataFrame, past: pl.DataFrame, settings: SignalSettin
     if today.is_empty():
         return TRACE_SIGNALS.empty()
     rows = scored(_with_reference(today, past, settings.min_history_traces), settings.min_history_traces)
-    of_today = rows.filter("is_today").sort("trace_id")
+    of_today = rows.filter("is_today").sort("trace_id").rechunk()  # polars panics on texts made of unequal chunks
     score = _combined(of_today, rows.filter("is_reference"), settings)
     told = _told(of_today, settings)
     return TRACE_SIGNALS.conform(
@@ -99,7 +102,7 @@ def _oddness(of_today: pl.DataFrame, reference: pl.DataFrame, min_history_traces
 
     deviations = [f"sigmas_{name}" for name in DEVIATIONS]
     columns = [*deviations, *(f"{name}_score" for name in COUNTED)]
-    forest = IsolationForest(n_estimators=100, random_state=_FOREST_SEED)
+    forest = IsolationForest(n_estimators=_N_TREES, random_state=_FOREST_SEED)
     forest.fit(reference.select(columns).to_numpy())
     odd = pl.Series(-forest.score_samples(of_today.select(columns).to_numpy()))
     distance = of_today.select(hill(pl.sum_horizontal(pl.col(deviations) ** 2).sqrt())).to_series()

@@ -37,7 +37,7 @@ def answer_features(messages: pl.DataFrame) -> pl.DataFrame:
     is null without an answer: n_answer_words, hedges_per_100_words, n_refusals, broken_output, is_json, is_cut_off.
     Answers to what an earlier trace said already are not counted again.
     """
-    answers = _new_answers(messages)
+    answers = new_answers(messages)
     final = _final_answers(answers)
     found = phrase_frame(answers, "hedging", "refusal")
     whole = _wholeness(final)
@@ -59,8 +59,11 @@ def answer_features(messages: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _new_answers(messages: pl.DataFrame) -> pl.DataFrame:
-    """Assistant messages of today from the first new request of their trace on; all where there is none."""
+def new_answers(messages: pl.DataFrame) -> pl.DataFrame:
+    """trace_id, step, content: the assistant messages of today from the first new request of their trace on.
+
+    All of a trace where none of its requests is new.
+    """
     since = request_frame(messages).filter("is_today", "is_new").group_by("trace_id").agg(since=pl.col("step").min())
     return (
         messages.filter("is_today", pl.col("role") == "assistant")

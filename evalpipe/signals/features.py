@@ -7,7 +7,9 @@ import polars as pl
 
 from evalpipe.ids import content_hash
 from evalpipe.signals.answers import answer_features
+from evalpipe.signals.claims import claim_features
 from evalpipe.signals.messages import message_frame, session_key
+from evalpipe.signals.questions import question_features
 from evalpipe.signals.requests import request_features
 from evalpipe.signals.sources import source_features
 from evalpipe.signals.tools import tool_features
@@ -16,11 +18,20 @@ from evalpipe.tables import TRACE_FEATURES
 _N_HEX = 13  # of the hash that draws: 52 bits, which a Float64 holds exactly
 _ABSENT = {  # what a trace without such messages has; what is not here is then unknown
     **dict.fromkeys(("n_user_messages", "n_user_words", "n_new_requests", "n_complaints", "n_refusals"), 0),
-    **dict.fromkeys(("n_repeats", "n_ignored_errors"), 0),
+    **dict.fromkeys(("n_repeats", "n_ignored_errors", "n_claims", "n_unbacked_claims", "n_asked_again"), 0),
     "n_times_asked": 1,
     "is_left_unanswered": False,
 }
-_LISTS = ("complaints", "hedges", "refusals", "calls", "repeated")
+_LISTS = ("complaints", "hedges", "refusals", "calls", "repeated", "unbacked_claims", "asked_again")
+
+_PARTS = (
+    request_features,
+    answer_features,
+    claim_features,
+    question_features,
+    tool_features,
+    source_features,
+)
 
 
 def feature_frame(today: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
@@ -30,7 +41,7 @@ def feature_frame(today: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
     one, and get no row.
     """
     messages = message_frame(today, earlier)
-    parts = [part(messages) for part in (request_features, answer_features, tool_features, source_features)]
+    parts = [part(messages) for part in _PARTS]
     features = _sizes(today)
     evidence = []
     for number, part in enumerate(parts):

@@ -23,7 +23,7 @@ _TRACE_COLUMNS = (
 )
 _ONLY_SHOWN = (  # what is said of a trace, and teaches nothing about another
     *("complaints", "hedges", "refusals", "repeated", "ignored_tool", "is_cut_off"),
-    *("request_language", "answer_language", "evidence"),
+    *("unbacked_claims", "asked_again", "request_language", "answer_language", "evidence"),
 )
 
 

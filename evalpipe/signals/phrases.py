@@ -1,16 +1,20 @@
 """Phrases that tell something in any language, and the passages they stand in. The phrases are data, in phrases/*.yaml.
 
-What a phrase counts for is decided in requests.py and answers.py.
+What a phrase counts for is decided in requests.py, answers.py, claims.py and questions.py.
 """
 
 import re
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
-PhraseKind = Literal["hedging", "refusal", "complaint", "translation", "assent"]
+AskedKind = Literal[
+    "asked/order", "asked/account", "asked/email", "asked/phone", "asked/name", "asked/date", "asked/address"
+]
+"""What an answer may ask a user for."""
+PhraseKind = Literal["hedging", "refusal", "complaint", "translation", "assent", "asking", "checking"] | AskedKind
 
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}"
 """Scripts in which a space does not end a word, as part of a character class."""
@@ -18,9 +22,10 @@ TOKEN = rf"[{UNSPACED}]|[\w&&[^{UNSPACED}]]+"
 """A word; of a script without spaces a single sign."""
 MAX_PASSAGE = 200
 """Characters of a passage that is shown as evidence."""
+MAX_CONTENT = 50_000
+"""Characters searched in one message: a pasted book says nothing of the conversation."""
 
 _MAX_EVIDENCE = 10  # passages of one signal in one trace: more is no help to a reader
-_MAX_CONTENT = 50_000  # characters searched in one message: a pasted book says nothing of the conversation
 _BREAK = r"[^\w'%]+"
 _GAP = "  "  # between words when phrases are looked for: two spaces, so that neighbouring phrases each have one
 _CUT = "\x1e"  # record separator: no text holds one that matters
@@ -34,7 +39,7 @@ def phrase_frame(messages: pl.DataFrame, *kinds: PhraseKind) -> pl.DataFrame:
     Columns: kind; trace_id; step; text, the sentence as it stands there, of at most MAX_PASSAGE characters; phrases,
     those found in it, as the list spells them.
     """
-    searched = messages.select("trace_id", "step", pl.col("content").str.head(_MAX_CONTENT)).with_columns(
+    searched = messages.select("trace_id", "step", pl.col("content").str.head(MAX_CONTENT)).with_columns(
         comparable=comparable(pl.col("content"))
     )
     return pl.concat([_sentences_with(searched, kind) for kind in kinds])
@@ -95,8 +100,8 @@ def phrases(kind: PhraseKind) -> tuple[str, ...]:
 
 
 @cache
-def phrase_data(name: str) -> dict[str, list[str] | str]:
-    """What phrases/<name>.yaml says, by language (ISO 639-1)."""
+def phrase_data(name: str) -> dict[str, Any]:
+    """What phrases/<name>.yaml says, by language (ISO 639-1) where the file does not say otherwise."""
     import yaml
 
     path = Path(__file__).parent / "phrases" / f"{name}.yaml"

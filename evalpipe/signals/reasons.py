@@ -70,6 +70,12 @@ def reason_expressions() -> dict[str, pl.Expr]:
             pl.col("usual_hedges").round(1),
         ),
         "refusal": pl.format("refuses or deflects: {}", _quoted("refusals")),
+        "unbacked_claim": pl.format(
+            "says {}, and no call did it ({} % of such answers have one)",
+            _quoted("unbacked_claims"),
+            (100 * pl.col("usual_backed")).round(0).cast(pl.Int64),
+        ),
+        "asked_again": pl.format("asks for what the user had given: {}", _quoted("asked_again")),
         "unsupported": _unsupported(),
         "broken_output": _broken_output(),
         "frustration": _frustration(),
@@ -103,18 +109,16 @@ def _session_length() -> pl.Expr:
     turns = pl.format(
         "{} turns in the session where about {} are usual", "n_turns", pl.col("usual_turns").round(0).cast(pl.Int64)
     )
+    calls = pl.format(
+        "{} tool calls where about {} are usual", "n_tool_calls", pl.col("usual_calls").round(0).cast(pl.Int64)
+    )
     time = pl.format(
         "a session of {} where about {} is usual", _duration(pl.col("session_s")), _duration(pl.col("usual_session_s"))
     )
     growth = pl.format("each step reads {} times as much as at first", pl.col("context_growth").round(1))
-    n_turns, n_time, n_growth = (pl.col(f"sigmas_log2_{name}") for name in ("turns", "session", "growth"))
-    return (
-        pl.when((n_turns >= n_time) & (n_turns >= n_growth))
-        .then(turns)
-        .when(n_time >= n_growth)
-        .then(time)
-        .otherwise(growth)
-    )
+    told = {"turns": turns, "calls": calls, "session": time, "growth": growth}
+    most = pl.max_horizontal(f"sigmas_log2_{name}" for name in told)
+    return pl.coalesce(pl.when(pl.col(f"sigmas_log2_{name}") == most).then(words) for name, words in told.items())
 
 
 def _repetition() -> pl.Expr:

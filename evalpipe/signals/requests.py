@@ -15,6 +15,7 @@ from evalpipe.signals.phrases import (
     passage,
     phrase_frame,
 )
+from evalpipe.signals.tools import only_looks
 from evalpipe.tables import EVIDENCE
 
 NEARLY_SAME = 0.6
@@ -43,7 +44,7 @@ def request_features(messages: pl.DataFrame) -> pl.DataFrame:
     n_user_messages; n_new_requests; n_user_words; similarity in [0, 1] to the nearest earlier request of the session,
     or for a trace without one to those of the same user and service within a day (null without one), and
     n_times_asked; n_complaints (phrases, shouting, insistent punctuation) and complaints; is_left_unanswered (nothing
-    was answered to the last user message); evidence of resubmission and frustration.
+    was answered to the last user message, nor done about it); evidence of resubmission and frustration.
     """
     requests = request_frame(messages)
     asked = requests.filter("is_today", "is_new")
@@ -262,13 +263,15 @@ def _complaint_counts(complaints: pl.DataFrame) -> pl.DataFrame:
 
 def _unanswered(messages: pl.DataFrame) -> pl.DataFrame:
     step = pl.col("step")
-    is_said = pl.col("content").str.contains(r"\S")
+    is_said = (pl.col("role") == "assistant") & pl.col("content").str.contains(r"\S")
+    # Handing over to a person, for example, is an answer without words.
+    is_done = (pl.col("role") == "tool_result") & ~pl.col("is_error") & ~only_looks(pl.col("tool"))
     return (
         messages.filter("is_today")
         .group_by("trace_id")
         .agg(
             asked=step.filter(pl.col("role") == "user").max(),
-            answered=step.filter((pl.col("role") == "assistant") & is_said).max(),
+            answered=step.filter(is_said | is_done).max(),
         )
         .select(
             "trace_id",

@@ -21,7 +21,14 @@ _JSON_SHARE = 0.8  # of a service's answers, from which it is one that answers i
 _JSON_PRIOR = 2  # answers imagined that are none: two answers make no norm
 _BAD_JSON = 0.9
 _REPORTED_ERROR = 0.9
-_ONE_SIGN = {"ignored_error": 0.85, "refusal": 0.8, "frustration": 0.6}  # severity of the first; each halves the rest
+_ONE_SIGN = {  # severity of the first; each of them leaves as much of the rest
+    "ignored_error": 0.85,
+    "refusal": 0.8,
+    "frustration": 0.6,
+    "unbacked_claim": 0.85,
+    "asked_again": 0.85,
+}
+_CLAIM_PRIOR = 2  # traces imagined whose claims no call backs: two that are backed make no norm
 _ALIKE_FROM, _ALIKE_TO = 0.3, 0.9  # similarity of requests: two tasks of one shop, and the same sentence again
 _OTHER_LANGUAGE_FROM, _OTHER_LANGUAGE_TO = 0.2, 0.6  # share of the answer: a quotation, and most of it
 DEFECT_SEVERITIES: Mapping[str, float] = {
@@ -33,6 +40,7 @@ DEFECT_SEVERITIES: Mapping[str, float] = {
 }
 DEVIATIONS: Mapping[str, float] = {  # what is compared by deviations, with the difference that nobody would call one
     "log2_turns": 0.5,  # a factor 1.4
+    "log2_calls": 0.5,
     "log2_session": 1.0,  # a factor 2: people make pauses
     "log2_growth": 0.5,
     "log2_token_excess": 0.3,  # a factor 1.2
@@ -67,9 +75,11 @@ def scored(features: pl.DataFrame, min_traces: int) -> pl.DataFrame:
         },
         usual_turns=usual_value(measured, sessions, "n_turns"),
         usual_session_s=usual_value(measured, sessions, "session_s"),
+        usual_calls=usual_value(measured, reference, "n_tool_calls"),
         usual_bits=usual_value(measured, reference, "bits"),
         usual_hedges=usual_value(measured, reference, "hedges_per_100_words"),
         usual_unsupported=usual_value(measured, reference, "unsupported"),
+        usual_backed=_backed_share(measured, reference),
         is_json_usual=_is_json_usual(measured, reference),
     ).with_columns(_values())
     severe = severe.with_columns(expression.alias(f"{name}_score") for name, expression in _severities().items())
@@ -98,6 +108,7 @@ def _measured(features: pl.DataFrame, min_traces: int) -> pl.DataFrame:
 
     return rows.with_columns(values.alias(f"expected_{column}") for column, values in expected.items()).with_columns(
         log2_turns=pl.col("n_turns").log(2),
+        log2_calls=(1 + pl.col("n_tool_calls")).log(2),
         log2_session=(1 + pl.col("session_s")).log(2),
         log2_growth=pl.when(pl.col("context_growth") > 0).then(pl.col("context_growth").log(2)),
         log2_token_excess=excess("n_tokens"),
@@ -107,6 +118,17 @@ def _measured(features: pl.DataFrame, min_traces: int) -> pl.DataFrame:
         log2_hedges=(1 + pl.col("hedges_per_100_words")).log(2),
         log2_unsupported_numbers=(1 + pl.col("n_unsupported_numbers")).log(2),
     )
+
+
+def _backed_share(measured: pl.DataFrame, reference: pl.DataFrame) -> pl.Series:
+    """Of the service's traces that claim to have done something, the share whose claims are all backed, in [0, 1)."""
+    share = (
+        reference.filter(pl.col("n_claims") > 0)
+        .group_by("service_name")
+        .agg(share=(pl.col("n_unbacked_claims") == 0).sum() / (pl.len() + _CLAIM_PRIOR))
+    )
+    joined = measured.select("service_name").join(share, on="service_name", how="left", maintain_order="left")
+    return joined["share"].fill_null(0.0)
 
 
 def _is_json_usual(measured: pl.DataFrame, reference: pl.DataFrame) -> pl.Series:
@@ -136,6 +158,8 @@ def _values() -> list[pl.Expr]:
         ),
         "frustration": pl.col("n_complaints") + pl.col("is_left_unanswered"),
         "language_mismatch": pl.col("language_mismatch"),
+        "unbacked_claim": pl.col("n_unbacked_claims"),
+        "asked_again": pl.col("n_asked_again"),
         "incomplete": pl.col("defects").list.len(),
     }
     return [columns[name].cast(pl.Float64).alias(f"{name}_value") for name in SIGNALS]
@@ -149,7 +173,7 @@ def _severities() -> dict[str, pl.Expr]:
     worst_defect = pl.col("defects").list.eval(pl.element().replace_strict(DEFECT_SEVERITIES, default=0.5)).list.max()
     severities = {
         "session_length": pl.max_horizontal(
-            deviation["log2_turns"], deviation["log2_session"], deviation["log2_growth"]
+            deviation["log2_turns"], deviation["log2_calls"], deviation["log2_session"], deviation["log2_growth"]
         ),
         "token_excess": deviation["log2_token_excess"],
         "latency": deviation["log2_latency"],
@@ -164,6 +188,8 @@ def _severities() -> dict[str, pl.Expr]:
         "incomplete": worst_defect,
         **{name: 1 - (1 - one) ** pl.col(f"{name}_value") for name, one in _ONE_SIGN.items()},
     }
+    # Where claims are usually made without a call, its tools are not traced, and a call that is missing says nothing.
+    severities["unbacked_claim"] *= pl.col("usual_backed")
     return {name: severities[name].cast(pl.Float64).fill_null(0.0).clip(0.0, 1.0) for name in SIGNALS}
 
 

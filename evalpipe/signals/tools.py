@@ -9,6 +9,14 @@ _MAX_CYCLE = 4  # calls in a cycle that is looked for: longer ones are the rhyth
 _MAX_CALLS = 1_000  # calls of a trace that teach and are judged: one runaway must not fill the table
 _NAME_CHARS = 80  # a tool's name is trace text: as long as it likes
 _PASSAGE_CHARS = 200
+# What a tool that changes nothing is called. Names of tools are code, and code is English.
+# fmt: off
+_LOOKING = (
+    "browse", "calculate", "check", "compute", "count", "describe", "fetch", "find", "get", "inspect", "list", "load",
+    "lookup", "query", "read", "retrieve", "retriever", "retrieval", "search", "select", "show", "think", "validate",
+    "verify", "view",
+)
+# fmt: on
 
 
 def tool_features(messages: pl.DataFrame) -> pl.DataFrame:
@@ -31,6 +39,12 @@ def tool_features(messages: pl.DataFrame) -> pl.DataFrame:
         )
         .drop("repeat_evidence", "error_evidence")
     )
+
+
+def only_looks(tool: pl.Expr) -> pl.Expr:
+    """Whether a tool of that name changes nothing in the world; any other may have done what an answer speaks of."""
+    words = tool.str.replace_all(r"([a-z0-9])([A-Z])", "${1}_${2}").str.to_lowercase()
+    return words.str.contains(rf"(?:^|[^a-z])(?:{'|'.join(_LOOKING)})(?:$|[^a-z])")
 
 
 def _repeats(calls: pl.DataFrame) -> pl.DataFrame:

@@ -152,3 +152,15 @@ def test_any_day_gives_one_row_a_trace_with_every_score_in_range(day: list[Any])
     assert sorted(found["trace_id"]) == sorted(row["trace_id"] for row in rows)
     for column in [*SCORES, "anomaly_score"]:
         assert found[column].is_between(0, 1).all()
+
+
+def test_reasons_are_told_of_many_services_of_which_some_have_versions_of_their_own():
+    # Expectations of several services and versions come in pieces of unequal length.
+    rows = [
+        usual(n, service_name=f"s{n % 5}", service_version=f"v{n % 3}", n_input_tokens=10**6 if n % 40 == 0 else 300)
+        for n in range(600)
+    ]
+    told = signal_frame(measured(*rows), NONE, SignalSettings(min_history_traces=20))
+    loud = told.filter(pl.col("token_excess_score") > 0.8)
+    assert loud.height == 15
+    assert loud["reasons"].list.eval(pl.element().str.contains("tokens where")).list.any().all()

@@ -57,6 +57,27 @@ def test_the_worst_of_a_broken_answer_is_told():
     )
 
 
+def test_a_long_session_is_told_by_what_is_longest():
+    figures = {"n_turns": 4, "usual_turns": 2.0, "n_tool_calls": 24, "usual_calls": 2.0, "session_s": 60.0}
+    figures |= {"usual_session_s": 30.0, "context_growth": 1.0, "sigmas_log2_turns": 1.0, "sigmas_log2_calls": 6.0}
+    assert told("session_length", **figures, sigmas_log2_session=0.0, sigmas_log2_growth=0.0) == (
+        "24 tool calls where about 2 are usual"
+    )
+    assert told("session_length", **figures, sigmas_log2_session=7.0, sigmas_log2_growth=0.0) == (
+        "a session of 60 s where about 30 s is usual"
+    )
+
+
+def test_a_claim_is_told_with_how_many_have_a_call():
+    assert told("unbacked_claim", unbacked_claims=["i've refunded"], usual_backed=0.96) == (
+        "says 'i've refunded', and no call did it (96 % of such answers have one)"
+    )
+
+
+def test_what_is_asked_again_is_told():
+    assert told("asked_again", asked_again=["order number"]) == "asks for what the user had given: 'order number'"
+
+
 def test_numbers_in_no_source_are_told_beside_the_share():
     figures = {"unsupported": 0.5, "usual_unsupported": 0.2}
     assert told("unsupported", **figures, n_unsupported_numbers=2) == (

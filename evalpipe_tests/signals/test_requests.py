@@ -166,10 +166,12 @@ def test_dissatisfaction_shows_in_phrases_capitals_and_punctuation(text: str, si
         ([("user", "hello"), ("assistant", "hi"), ("user", "and now")], True),
         ([("user", "hello"), ("call", "search", "{}"), ("result", "search", "found")], True),
         ([("user", "hello"), ("assistant", " \n")], True),
+        ([("user", "a person, please"), ("call", "transfer", "{}"), ("result", "transfer", "ok")], False),
+        ([("user", "a person, please"), ("call", "transfer", "{}"), ("error", "transfer", "503")], True),
         ([("assistant", "hi")], False),
     ],
 )
-def test_a_user_is_left_unanswered_when_nothing_is_said_after_his_last_message(messages: list, is_left: bool):
+def test_a_user_is_left_unanswered_when_nothing_is_said_or_done_after_his_last_message(messages: list, is_left: bool):
     (row,) = features_of(trace(0, *messages))
     assert row["is_left_unanswered"] is is_left
 

@@ -34,6 +34,13 @@ def test_a_session_that_drags_on_is_long():
     assert row["session_length_score"] > 0.8
 
 
+def test_a_task_is_long_by_its_tool_calls_too():
+    made = [("call", "search" if n % 2 else "pay", f'{{"lamp": {n}}}') for n in range(24)]
+    row = scores_of(trace(1, ("user", "please order the blue lamp"), *made))
+    # 24 calls where 2 are usual: log2 of 25 over 3 is 3.06, in deviations of 0.5, so 6.1 of them; 0.97 after Hill
+    assert row["session_length_score"] > 0.9
+
+
 def test_a_session_is_long_by_its_time_too():
     row = scores_of(usual(0, session_id="s"), usual(40_000, session_id="s"))
     assert row["session_length_score"] > 0.8
@@ -116,6 +123,29 @@ def test_defects_are_as_severe_as_the_worst():
     assert scores_of(usual(1, defects=["unfinished", "missing_session"]))["incomplete_score"] == pytest.approx(
         grave["incomplete_score"]
     )
+
+
+def test_an_action_that_no_call_did_is_an_unbacked_claim_where_calls_are_usual():
+    done = [("call", "pay", "{}"), ("result", "pay", "ok"), ("assistant", "I have ordered the lamp.")]
+    rows = [trace(n, ("user", "order it"), *done, day=YESTERDAY) for n in range(98)]
+    row = scores_of(trace(500, ("user", "order it"), done[-1]), past=feature_frame(frame(*rows), frame()))
+    # All 98 are backed, and two are imagined that are not; 0.5 of 10 + 98 traces show it: hardly a discount
+    assert row["usual_backed"] == pytest.approx(0.98)
+    assert row["unbacked_claim_value"] == 1
+    assert row["unbacked_claim_score"] == pytest.approx(0.85 * 0.98 * (1 - (0.5 / 108 / 0.5) ** 2))
+
+
+def test_where_no_tools_are_traced_a_claim_without_one_says_nothing():
+    claims, chats = ("assistant", "I have ordered the lamp."), ("assistant", "Hello.")
+    rows = [trace(n, ("user", "order it"), chats if n % 20 else claims, day=YESTERDAY) for n in range(120)]
+    row = scores_of(trace(500, ("user", "order it"), claims), past=feature_frame(frame(*rows), frame()))
+    assert (row["unbacked_claim_value"], row["unbacked_claim_score"]) == (1, 0)
+
+
+def test_asking_again_for_what_was_given():
+    row = scores_of(trace(1, ("user", "where is order SO-12345"), ("assistant", "May I have your order number?")))
+    assert row["asked_again_value"] == 1
+    assert row["asked_again_score"] > 0.8
 
 
 def test_what_every_second_trace_of_a_service_shows_is_its_way():

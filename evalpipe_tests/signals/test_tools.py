@@ -1,9 +1,10 @@
 from typing import Any
 
+import polars as pl
 import pytest
 
 from evalpipe.signals.messages import message_frame
-from evalpipe.signals.tools import tool_features
+from evalpipe.signals.tools import only_looks, tool_features
 from evalpipe_tests.signals.made import YESTERDAY, frame, trace
 
 
@@ -82,6 +83,17 @@ def test_an_ignored_error_shows_in_its_message():
 def test_an_error_without_a_recorded_call_is_ignored_too():
     found = tools_of(("error", "pay", "refused"))
     assert (found["n_ignored_errors"], found["n_repeats"], found["calls"]) == (1, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("tool", "is_looking"),
+    [
+        *(("get_order", True), ("orders.list", True), ("searchFlights", True), ("mcp__shop__check_stock", True)),
+        *(("issue_refund", False), ("budget", False), ("updateAddress", False), ("(unnamed)", False)),
+    ],
+)
+def test_tools_that_only_look_are_known_by_a_word_of_their_name(tool: str, is_looking: bool):
+    assert pl.select(only_looks(pl.lit(tool))).item() is is_looking
 
 
 def test_a_runaway_trace_keeps_its_first_thousand_calls():
