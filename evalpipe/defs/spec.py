@@ -3,11 +3,16 @@
 from collections.abc import Set
 from typing import Any
 
+import dagster as dg
+
 from evalpipe.defs.tell import column_schema
 from evalpipe.plan import CODE_VERSIONS
 from evalpipe.tables import Table
 
 OWNERS = ["team:evalpipe"]
+
+# Without `without`, one issue that has no evaluator yet would hold back every report.
+WHEN_INPUTS_CHANGE = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
 
 
 def spec(table: Table, group: str, kinds: Set[str] = frozenset(), *, is_alone: bool = True) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import dagster as dg
 import polars as pl
 
 from evalpipe.defs.resources import HomeResource
-from evalpipe.defs.spec import spec
+from evalpipe.defs.spec import WHEN_INPUTS_CHANGE, spec
 from evalpipe.defs.tell import told
 from evalpipe.issues.grouping import mode_owners
 from evalpipe.issues.on_lake import propose
@@ -25,8 +25,6 @@ from evalpipe.tables import (
     QUEUE_YIELD,
     VERDICTS,
 )
-
-_WHEN_INPUTS_CHANGE = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
 
 
 @dg.asset(**spec(QUEUE_YIELD, "annotate"), deps=[CANDIDATES.name, ANNOTATIONS.name])
@@ -64,7 +62,7 @@ def issue_proposals(home: HomeResource) -> dg.MaterializeResult:
 @dg.asset(
     **spec(PREVALENCE, "iterate"),
     deps=[CANDIDATES.name, LABELS.name, ISSUES.name, VERDICTS.name],
-    automation_condition=_WHEN_INPUTS_CHANGE,
+    automation_condition=WHEN_INPUTS_CHANGE,
 )
 def prevalence(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()

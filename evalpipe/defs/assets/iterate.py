@@ -9,7 +9,7 @@ import polars as pl
 
 from evalpipe.defs.partitions import BY_DAY, EVALUATORS_OF_ALL_ISSUES
 from evalpipe.defs.resources import HomeResource
-from evalpipe.defs.spec import OWNERS, spec
+from evalpipe.defs.spec import OWNERS, WHEN_INPUTS_CHANGE, spec
 from evalpipe.defs.tell import each_partition, preview, share, told
 from evalpipe.evaluators.on_lake import loaded, quality_of_all, trusted, verdicts_on
 from evalpipe.gate.on_lake import gate
@@ -31,9 +31,6 @@ from evalpipe.tables import (
     VERDICTS,
 )
 
-# Without `without`, one issue that has no evaluator yet would hold back every report.
-_WHEN_INPUTS_CHANGE = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
-
 
 @dg.asset(**spec(VERDICTS, "iterate"), **BY_DAY, deps=[TRACES.name, EVALUATORS_OF_ALL_ISSUES])
 def verdicts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
@@ -52,7 +49,7 @@ def verdicts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Materi
 
 
 @dg.asset(
-    **spec(EVALUATOR_QUALITY, "iterate"), deps=[LABELS.name, EVALUATORS.name], automation_condition=_WHEN_INPUTS_CHANGE
+    **spec(EVALUATOR_QUALITY, "iterate"), deps=[LABELS.name, EVALUATORS.name], automation_condition=WHEN_INPUTS_CHANGE
 )
 def evaluator_quality(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
@@ -68,7 +65,7 @@ def evaluator_quality(home: HomeResource) -> dg.MaterializeResult:
 @dg.asset(
     **spec(COVERAGE, "iterate"),
     deps=[ISSUES.name, EVALUATOR_QUALITY.name, VERDICTS.name],
-    automation_condition=_WHEN_INPUTS_CHANGE,
+    automation_condition=WHEN_INPUTS_CHANGE,
 )
 def coverage(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
@@ -87,7 +84,7 @@ def coverage(home: HomeResource) -> dg.MaterializeResult:
     owners=OWNERS,
     code_version=CODE_VERSIONS["coverage_report"],
     deps=[COVERAGE.name, QUEUE_YIELD.name, PREVALENCE.name, AGREEMENT.name, ISSUE_PROPOSALS.name],
-    automation_condition=_WHEN_INPUTS_CHANGE,
+    automation_condition=WHEN_INPUTS_CHANGE,
 )
 def coverage_report(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
