@@ -20,7 +20,7 @@ from evalpipe.home import Home
 from evalpipe.ids import content_hash, fingerprint
 from evalpipe.ranges import days_around
 from evalpipe.review.annotations import inbox_files
-from evalpipe.review.queue.queues import cycle_of
+from evalpipe.review.queue.cycles import cycle_of
 from evalpipe.tables import (
     AGREEMENT,
     ANNOTATIONS,

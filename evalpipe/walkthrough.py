@@ -23,7 +23,7 @@ from evalpipe.home import Home
 from evalpipe.materialise import materialise_stale
 from evalpipe.plan import UP_TO_QUEUE
 from evalpipe.review.on_lake import deliver
-from evalpipe.review.queue.queues import cycle_of
+from evalpipe.review.queue.cycles import cycle_of
 from evalpipe.tables import CANDIDATES, GATE_RUNS
 
 _N_GATE_CASES = 150

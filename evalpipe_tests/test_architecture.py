@@ -19,6 +19,7 @@ ROOMS = (
     "settings",
     "tables",
     "files",
+    "pages",
     "redaction",
     "ranges",
     "lake",
@@ -70,7 +71,7 @@ LIBRARIES = {
     "typer": {"cli"},
     "rich": {"cli", "gate"},
     "altair": {"report"},
-    "jinja2": {"report", "web"},
+    "jinja2": {"pages", "report", "web"},
 }
 
 FILES = sorted(ROOT.rglob("*.py"))

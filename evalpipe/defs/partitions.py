@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from evalpipe.review.queue.queues import cycle_days, cycle_of
+from evalpipe.review.queue.cycles import cycle_days, cycle_of
 from evalpipe.settings import load_settings
 from evalpipe.tables import EVALUATORS
 

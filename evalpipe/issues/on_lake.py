@@ -7,14 +7,12 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from evalpipe.errors import LakeConflictError
 from evalpipe.issues.lifecycle import find
 from evalpipe.issues.replay import IssueState, replay
+from evalpipe.lake.followed import Followed
 from evalpipe.lake.store import Lake
 from evalpipe.settings import IssueSettings
 from evalpipe.tables import ISSUE_EVENTS, ISSUES
-
-_MAX_ATTEMPTS = 8  # each time another writer got in first; decisions are rare, runs of the pipeline are short
 
 Command = Callable[..., pl.DataFrame]
 """(the issue, all issues, author=, now=, evidence=) -> its event: a function of lifecycle.py, or one made of it."""
@@ -42,14 +40,17 @@ def decide(
     It is decided on the very state that it is appended to: who comes second is told by the StateError of `command`.
     Raises LakeConflictError when other writers keep getting in first.
     """
-    for _ in range(_MAX_ATTEMPTS):
-        version = lake.version(ISSUE_EVENTS)
-        issues = replay(lake.read(ISSUE_EVENTS))
+    decided: list[Decision] = []
+
+    def event_on(events: pl.DataFrame) -> pl.DataFrame:
+        issues = replay(events)
         issue = find(issues, reference)
         event = command(issue, issues, author=author, now=now, evidence=evidence)
-        if lake.append_at(ISSUE_EVENTS, event, version) is not None:
-            return Decision(issue, event["kind"].item(), json.loads(event["evidence"].item()))
-    raise LakeConflictError(f"table {ISSUE_EVENTS.name}: other writers kept getting in first. Try again")
+        decided.append(Decision(issue, event["kind"].item(), json.loads(event["evidence"].item())))
+        return event
+
+    Followed(lake, ISSUE_EVENTS).add(event_on)
+    return decided[-1]
 
 
 def propose(lake: Lake, annotations: pl.DataFrame, settings: IssueSettings) -> pl.DataFrame:

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalpipe.quality.confusion import Bools
-from evalpipe.quality.intervals import Interval
+from evalpipe.quality.intervals import N_DRAWS, Interval, resampled_sums, widest
 
 Floats = NDArray[np.float64]
 
-_N_DRAWS = 2_000  # as for the interval of a Matthews correlation
 _JEFFREYS = 0.5  # observations imagined in each cell
 
 
@@ -70,14 +69,14 @@ def agreement(
         return Agreement(0, 0, _UNDEFINED, _UNDEFINED, _UNDEFINED)
     # Of m readers of a unit each has m - 1 others: weighted so, every opinion counts once. Source: Krippendorff.
     pooled = (cells.sum(axis=1, keepdims=True) / np.maximum(opinions.n_others, 1)[:, None, None])[is_read]
-    group_of = np.unique(opinions.groups[is_read], return_inverse=True)[1]
+    groups_read = opinions.groups[is_read]
     generator = np.random.default_rng(seed)
     return Agreement(
         n_units=int(is_read.sum()),
         n_readers=len({name for place in np.flatnonzero(is_pair) for name in pairs[place]}),
-        kappa=_figure(_kappa, cells[is_read][:, is_pair], group_of, generator, confidence),
-        alpha=_figure(_alpha, pooled, group_of, generator, confidence),
-        ceiling=_figure(_ceiling, pooled, group_of, generator, confidence),
+        kappa=_figure(_kappa, cells[is_read][:, is_pair], groups_read, generator, confidence),
+        alpha=_figure(_alpha, pooled, groups_read, generator, confidence),
+        ceiling=_figure(_ceiling, pooled, groups_read, generator, confidence),
     )
 
 
@@ -111,30 +110,20 @@ class _Opinions(NamedTuple):
 def _figure(
     measure: Callable[[Floats], Floats],
     cells: Floats,
-    group_of: NDArray[np.int_],
+    groups: NDArray[np.str_],
     generator: np.random.Generator,
     confidence: float,
 ) -> Figure:
     seen = float(measure(cells.sum(axis=0)[None])[0])
     if math.isnan(seen):
         return _UNDEFINED
-    per_group = np.zeros((int(group_of.max()) + 1, *cells.shape[1:]))
-    np.add.at(per_group, group_of, cells)
-    draws = [measure(_resampled(per_group, generator)), measure(_posterior(cells.sum(axis=0), generator))]
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    bounds = np.array([np.nanquantile(drawn, tails) for drawn in draws if not np.isnan(drawn).all()])
-    return Figure(seen, Interval(float(bounds[:, 0].min()), float(bounds[:, 1].max())))
-
-
-def _resampled(per_group: Floats, generator: np.random.Generator) -> Floats:
-    n_groups = len(per_group)
-    times_drawn = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=_N_DRAWS)
-    return (times_drawn @ per_group.reshape(n_groups, -1)).reshape(_N_DRAWS, *per_group.shape[1:])
+    draws = [resampled_sums(cells, groups, generator), _posterior(cells.sum(axis=0), generator)]
+    return Figure(seen, widest([measure(drawn) for drawn in draws], confidence))
 
 
 def _posterior(cells: Floats, generator: np.random.Generator) -> Floats:
     # One prior over all pairs: many pairs that read little each must not drown in it.
-    shares = generator.standard_gamma(cells + _JEFFREYS / len(cells), size=(_N_DRAWS, *cells.shape))
+    shares = generator.standard_gamma(cells + _JEFFREYS / len(cells), size=(N_DRAWS, *cells.shape))
     return shares / shares.sum(axis=(1, 2), keepdims=True) * cells.sum()
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from evalpipe.quality.confusion import Bools, confusion, mcc
 
-_N_DRAWS = 2_000  # the 5 % quantile then moves by about 0.01 between seeds
+N_DRAWS = 2_000  # the 5 % quantile then moves by about 0.01 between seeds
 
 
 class Interval(NamedTuple):
@@ -54,31 +54,37 @@ def mcc_interval(
     if mcc(counts) is None:
         return None
     generator = np.random.default_rng(seed)
+    cells = np.stack(
+        [is_failure & is_flagged, ~is_failure & is_flagged, ~is_failure & ~is_flagged, is_failure & ~is_flagged], axis=1
+    )
+    by_group = _mcc_of(resampled_sums(cells.astype(np.float64), groups, generator))
+    return widest([by_group, _jeffreys_draws(counts, generator)], confidence)
+
+
+def resampled_sums(
+    cells: NDArray[np.float64], groups: Sequence[str] | NDArray[np.str_], generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """N_DRAWS sums over `cells` (its first axis is the examples), each of whole groups drawn with replacement."""
+    _, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    n_groups = int(index.max()) + 1
+    per_group = np.zeros((n_groups, *cells.shape[1:]))
+    np.add.at(per_group, index, cells)
+    times_drawn = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=N_DRAWS)
+    return (times_drawn @ per_group.reshape(n_groups, -1)).reshape(N_DRAWS, *cells.shape[1:])
+
+
+def widest(draws: Sequence[NDArray[np.float64]], confidence: float) -> Interval:
+    """The wider, at each end, of the intervals that several ways of drawing give. Draws that are nan do not count."""
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    draws = [_group_draws(is_failure, is_flagged, groups, generator), _jeffreys_draws(counts, generator)]
     defined = [d[~np.isnan(d)] for d in draws]
     bounds = np.array([np.quantile(d, tails) for d in defined if d.size])
     return Interval(float(bounds[:, 0].min()), float(bounds[:, 1].max()))
 
 
-def _group_draws(
-    is_failure: Bools, is_flagged: Bools, groups: Sequence[str], generator: np.random.Generator
-) -> NDArray[np.float64]:
-    _, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    n_groups = int(index.max()) + 1
-    cell = np.stack(
-        [is_failure & is_flagged, ~is_failure & is_flagged, ~is_failure & ~is_flagged, is_failure & ~is_flagged], axis=1
-    )
-    per_group = np.zeros((n_groups, 4))
-    np.add.at(per_group, index, cell.astype(np.float64))
-    times_drawn = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=_N_DRAWS)
-    return _mcc_of(times_drawn @ per_group)
-
-
 def _jeffreys_draws(counts: tuple[int, int, int, int], generator: np.random.Generator) -> NDArray[np.float64]:
     tp, fp, tn, fn = counts
-    tpr = generator.beta(tp + 0.5, fn + 0.5, size=_N_DRAWS)
-    tnr = generator.beta(tn + 0.5, fp + 0.5, size=_N_DRAWS)
+    tpr = generator.beta(tp + 0.5, fn + 0.5, size=N_DRAWS)
+    tnr = generator.beta(tn + 0.5, fp + 0.5, size=N_DRAWS)
     n_positives, n_negatives = tp + fn, tn + fp
     return _mcc_of(
         np.stack(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from evalpipe.pages import templates
 from evalpipe.report import charts
-from evalpipe.report.reviewing import counted
 from evalpipe.report.summary import ReportTables, issue_table, summarise
 from evalpipe.settings import Settings
 
@@ -70,24 +70,7 @@ def coverage_page(tables: ReportTables, *, settings: Settings, now: datetime, ma
 
 @cache
 def _environment() -> "Environment":
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("evalpipe.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": _percent,
-        "two": _two,
-        "on_axis": _on_axis,
-        "day": _day,
-        "minute": _minute,
-        "counted": counted,
-    }
-    return environment
+    return templates("evalpipe.report", "templates", {"percent": _percent, "two": _two, "on_axis": _on_axis})
 
 
 def _percent(share: float | None) -> str:
@@ -102,11 +85,3 @@ def _two(figure: float | None) -> str:
 def _on_axis(mcc: float) -> float:
     """Where an MCC stands on the axis of a table cell, in pixels; below zero is at its left end."""
     return round(max(0.0, min(1.0, mcc)) * _AXIS_PX, 1)
-
-
-def _day(at: datetime) -> str:
-    return f"{at.day} {at:%b %Y}"
-
-
-def _minute(at: datetime) -> str:
-    return f"{at.day} {at:%b %Y, %H:%M} UTC"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from evalpipe.pages import counted
 from evalpipe.review.estimates import ALL_CYCLES
 
 _ARMS = ("anomaly", "uncertainty", "control")
@@ -47,11 +48,6 @@ def prevalence_table(prevalence: pl.DataFrame, issues: pl.DataFrame) -> pl.DataF
 def agreement_table(agreement: pl.DataFrame) -> pl.DataFrame:
     """AGREEMENT over all, then of each reader with the others; without readers whom nobody read with."""
     return agreement.filter((pl.col("scope") != "issue") & (pl.col("n_traces") > 0)).sort("scope", "name")
-
-
-def counted(n: int, noun: str, nouns: str | None = None) -> str:
-    """'1 issue', '2 issues'."""
-    return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"
 
 
 def _by_arm(yields: pl.DataFrame, cycle: Any) -> dict[str, dict[str, Any]]:

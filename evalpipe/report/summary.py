@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from evalpipe.pages import counted
 from evalpipe.quality.coverage import CoverageFigures, coverage_figures, latest_quality
 from evalpipe.quality.trust import shortfall
 from evalpipe.report.completeness import COMPLETENESS
-from evalpipe.report.reviewing import Found, agreement_table, counted, prevalence_table, queue_found
+from evalpipe.report.reviewing import Found, agreement_table, prevalence_table, queue_found
 from evalpipe.review.agreement import ceiling_of
 from evalpipe.settings import Settings
 from evalpipe.tables import (

@@ -2,9 +2,8 @@
 
 import polars as pl
 
-from evalpipe.ids import normalised_failure_mode
 from evalpipe.quality.agreement import Agreement, agreement
-from evalpipe.review.annotations import effective_annotations
+from evalpipe.review.annotations import effective_annotations, with_mode_key
 from evalpipe.settings import ReviewSettings
 from evalpipe.tables import AGREEMENT
 
@@ -62,10 +61,8 @@ def ceiling_of(agreement: pl.DataFrame, issue_ids: pl.Series) -> pl.DataFrame:
 def _opinions(annotations: pl.DataFrame, traces: pl.DataFrame, issue_of: pl.DataFrame) -> pl.DataFrame:
     """One row a reader and trace that others read too: trace_id, annotator, group, service_name, is_failure, issues."""
     said = effective_annotations(annotations.filter(pl.col("label_source") == "human"))
-    modes = said["failure_mode"].unique().drop_nulls()
-    keys = pl.Series([normalised_failure_mode(mode) for mode in modes], dtype=pl.String)
     return (
-        said.with_columns(mode_key=pl.col("failure_mode").replace_strict(modes, keys, default=None))
+        with_mode_key(said)
         .join(issue_of.unique("mode_key"), on="mode_key", how="left", maintain_order="left")
         .join(traces.select("trace_id", "session_id", "service_name").unique("trace_id"), on="trace_id")
         .group_by("trace_id", "annotator", "service_name", group=pl.coalesce("session_id", "trace_id"))

@@ -87,8 +87,6 @@ def effective_annotations(annotations: pl.DataFrame) -> pl.DataFrame:
     back all that they said of the trace until then, that instant included, and is nothing by itself. What a model said
     never supersedes what a person said.
     """
-    modes = annotations["failure_mode"].unique().drop_nulls()
-    keys = pl.Series([normalised_failure_mode(mode) for mode in modes], dtype=pl.String)
     who = ["annotator", "label_source", "trace_id"]
     withdrawn_at = pl.col("annotated_at").filter(pl.col("verdict") == "withdrawn").max().over(who)
     is_good = pl.col("verdict") == "good"
@@ -97,13 +95,20 @@ def effective_annotations(annotations: pl.DataFrame) -> pl.DataFrame:
     )
     stands = pl.when(is_good).then(pl.col("annotated_at") > last_failure).otherwise(pl.col("annotated_at") >= last_good)
     return (
-        annotations.filter((pl.col("annotated_at") > withdrawn_at).fill_null(True))
-        .with_columns(mode_key=pl.col("failure_mode").replace_strict(modes, keys, default=None))
+        with_mode_key(annotations)
+        .filter((pl.col("annotated_at") > withdrawn_at).fill_null(True))
         .sort("annotated_at", "annotation_id")
         .unique([*who, "mode_key", is_good], keep="last", maintain_order=True)
         .filter(stands.fill_null(True))
         .drop("mode_key")
     )
+
+
+def with_mode_key(annotations: pl.DataFrame) -> pl.DataFrame:
+    """Adds mode_key, the normalised failure mode; null where none is named."""
+    modes = annotations["failure_mode"].unique().drop_nulls()
+    keys = pl.Series([normalised_failure_mode(mode) for mode in modes], dtype=pl.String)
+    return annotations.with_columns(mode_key=pl.col("failure_mode").replace_strict(modes, keys, default=None))
 
 
 def inbox_files(inbox: Path) -> list[Path]:

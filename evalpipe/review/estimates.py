@@ -7,13 +7,12 @@ import polars as pl
 
 from evalpipe.quality.intervals import wilson
 from evalpipe.quality.sampling import Estimate, lift, weighted_share
+from evalpipe.review.queue.arms import DRAWN
 from evalpipe.settings import ReviewSettings
 from evalpipe.tables import PREVALENCE, QUEUE_YIELD
 
 ALL_CYCLES = "all"
 """In QUEUE_YIELD, the cycle of the row that takes all of them together."""
-
-_DRAWN = ("control", "uncertainty")
 
 
 def yield_frame(queued: pl.DataFrame, findings: pl.DataFrame, settings: ReviewSettings) -> pl.DataFrame:
@@ -23,7 +22,7 @@ def yield_frame(queued: pl.DataFrame, findings: pl.DataFrame, settings: ReviewSe
     A trace counts once a cycle, in the last cycle that queued it: it was carried over because nobody had read it.
     Second opinions on earlier traces, and draws that are none any more, belong to no arm.
     """
-    lapsed = (pl.col("arm") == "anomaly") & pl.col("queue").is_in(_DRAWN)
+    lapsed = (pl.col("arm") == "anomaly") & pl.col("queue").is_in(DRAWN)
     firsts = queued.filter(~pl.col("is_second_opinion").fill_null(False), ~lapsed).unique(["cycle", "trace_id"])
     is_last = pl.col("cycle") == pl.col("cycle").max().over("trace_id")
     read = firsts.join(findings, on="trace_id", how="left").with_columns(is_failure=pl.when(is_last).then("is_failure"))
@@ -56,7 +55,7 @@ def prevalence_frame(
     days = (traffic["day"].min(), traffic["day"].max())
     drawn = (
         queued.filter(
-            pl.col("arm").is_in(_DRAWN), ~pl.col("is_second_opinion").fill_null(False), pl.col("day").is_between(*days)
+            pl.col("arm").is_in(DRAWN), ~pl.col("is_second_opinion").fill_null(False), pl.col("day").is_between(*days)
         )
         .select("cycle", "trace_id", "inclusion_probability")
         .unique("trace_id", keep="first")

@@ -5,8 +5,7 @@ Reading opinions is in annotations.py; how far they agree is in quality/agreemen
 
 import polars as pl
 
-from evalpipe.ids import normalised_failure_mode
-from evalpipe.review.annotations import effective_annotations
+from evalpipe.review.annotations import effective_annotations, with_mode_key
 from evalpipe.settings import ReviewSettings
 from evalpipe.tables import LABELS, TRUTH_SOURCES
 
@@ -29,13 +28,7 @@ def label_frame(
         .select("trace_id", "day", "session_id", "service_name", "verdict", "failure_mode", "annotator", "label_source",
                 "annotated_at")
     )  # fmt: skip
-    modes = said["failure_mode"].unique().drop_nulls()
-    keys = pl.Series([normalised_failure_mode(mode) for mode in modes], dtype=pl.String)
-    claims = (
-        said.filter(pl.col("verdict") != "good")
-        .with_columns(mode_key=pl.col("failure_mode").replace_strict(modes, keys, default=None))
-        .join(issue_of.unique("mode_key"), on="mode_key")
-    )
+    claims = with_mode_key(said.filter(pl.col("verdict") != "good")).join(issue_of.unique("mode_key"), on="mode_key")
     scope = claims.select("service_name", "issue_id").unique()
     is_good, is_outcome = pl.col("verdict") == "good", pl.col("label_source") == "programmatic"
     annotated = said.group_by("trace_id", "day", "session_id", "service_name").agg(

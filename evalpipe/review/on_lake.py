@@ -22,8 +22,9 @@ from evalpipe.review.annotations import (
 )
 from evalpipe.review.estimates import prevalence_frame, yield_frame
 from evalpipe.review.queue.arms import unsureness_frame
+from evalpipe.review.queue.cycles import cycle_days, cycle_of, cycles_before
 from evalpipe.review.queue.experience import finding_frame, history_frame
-from evalpipe.review.queue.queues import N_DISPUTE_CYCLES, Past, candidate_frame, cycle_days, cycle_of, cycles_before
+from evalpipe.review.queue.queues import N_DISPUTE_CYCLES, Past, candidate_frame
 from evalpipe.review.queue.reviewers import Reviewer
 from evalpipe.settings import ReviewSettings
 from evalpipe.tables import (

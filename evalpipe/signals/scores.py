@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from evalpipe.signals.usual import expected_log2, sigmas_above, surprise, tail_share, usual_value
+from evalpipe.signals.usual import expected_log2, of_service, sigmas_above, surprise, tail_share, usual_value
 from evalpipe.tables import SIGNALS
 
 _HALF_SIGMAS = 2.5  # deviations that score one half; 0.8 then falls on 3.5, the rule of Iglewicz and Hoaglin (1993)
@@ -127,16 +127,14 @@ def _backed_share(measured: pl.DataFrame, reference: pl.DataFrame) -> pl.Series:
         .group_by("service_name")
         .agg(share=(pl.col("n_unbacked_claims") == 0).sum() / (pl.len() + _CLAIM_PRIOR))
     )
-    joined = measured.select("service_name").join(share, on="service_name", how="left", maintain_order="left")
-    return joined["share"].fill_null(0.0)
+    return of_service(measured, share).fill_null(0.0)
 
 
 def _is_json_usual(measured: pl.DataFrame, reference: pl.DataFrame) -> pl.Series:
     share = reference.group_by("service_name").agg(
         share=pl.col("is_json").sum() / (pl.col("is_json").count() + _JSON_PRIOR)
     )
-    joined = measured.select("service_name").join(share, on="service_name", how="left", maintain_order="left")
-    return joined["share"].fill_null(0.0) >= _JSON_SHARE
+    return of_service(measured, share).fill_null(0.0) >= _JSON_SHARE
 
 
 def _values() -> list[pl.Expr]:

@@ -42,8 +42,12 @@ def sigmas_above(features: pl.DataFrame, reference: pl.DataFrame, column: str, f
 
 def usual_value(features: pl.DataFrame, reference: pl.DataFrame, column: str) -> pl.Series:
     """The median of `column` in the reference of each row's service; null without one."""
-    usual = reference.group_by("service_name").agg(pl.col(column).median())
-    return features.select("service_name").join(usual, on="service_name", how="left", maintain_order="left")[column]
+    return of_service(features, reference.group_by("service_name").agg(pl.col(column).median()))
+
+
+def of_service(rows: pl.DataFrame, figures: pl.DataFrame) -> pl.Series:
+    """For each row the figure of its service: `figures` has service_name and one column more; null without one."""
+    return rows.select("service_name").join(figures, on="service_name", how="left", maintain_order="left").to_series(1)
 
 
 def tail_share(rows: pl.DataFrame, reference: pl.DataFrame, column: str) -> pl.Series:

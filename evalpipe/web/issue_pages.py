@@ -21,10 +21,10 @@ from evalpipe.issues.board import Board, Example, OpenPair, board_of, open_pairs
 from evalpipe.issues.on_lake import Command, decide
 from evalpipe.issues.replay import Issues, replay
 from evalpipe.issues.undo import Act, last_act, undoing
+from evalpipe.lake.followed import Followed
 from evalpipe.lake.store import Lake
 from evalpipe.review.annotations import effective_annotations
 from evalpipe.review.desk.desk import Desk, Place
-from evalpipe.review.desk.followed import Followed
 from evalpipe.tables import ANNOTATIONS, ISSUE_EVENTS, ISSUE_PROPOSALS, ISSUES, TRUTH_SOURCES
 from evalpipe.web.review_guard import Form, takes_form
 from evalpipe.web.review_templates import page

@@ -32,7 +32,7 @@ _MAX_MODES = 200  # to complete from; they are sent with each trace
 
 def review_of(home: Home) -> ASGIApp:
     """All of /review of a home, at the address of its settings."""
-    desk, boards = Desk(home.lake, home.settings.review), Boards(home.lake)
+    desk, boards = Desk(home.lake, home.settings), Boards(home.lake)
     ingest = home.settings.ingest
     door = Door(home.review_tokens, only_loopback=is_loopback(ingest.host), reviewers=desk.reviewers)
     timing = {"clock": lambda: datetime.now(UTC), "timeout_s": ingest.request_timeout_s}

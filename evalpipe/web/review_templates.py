@@ -1,13 +1,13 @@
 """The templates of the review page and the words they say numbers in. What a page is made of is review_pages.py's."""
 
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from starlette.responses import HTMLResponse
 
 from evalpipe.issues.board import shared_places
+from evalpipe.pages import templates
 from evalpipe.review.desk.desk import Mark, SheetStep
 from evalpipe.web.review_text import emphasised, first_line, label, marked, shown
 
@@ -22,22 +22,12 @@ def page(name: str, *, status: int = 200, **values: Any) -> HTMLResponse:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("evalpipe.web", "templates/review"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters = {
         "shown": shown,
         "marked": marked,
         "sharing": lambda text, words: emphasised(text, shared_places(text, words)),
         "first_line": first_line,
         "label": label,
-        "counted": _counted,
-        "day": _day,
-        "minute": _minute,
         "seconds": _seconds,
         "dollars": _dollars,
         "thousands": _thousands,
@@ -45,20 +35,7 @@ def _environment() -> Environment:
         "marks_of": _marks_of,
         "signals": _signals,
     }
-    return environment
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def _day(at: datetime) -> str:
-    return f"{at.day} {at:%b %Y}"
-
-
-def _minute(at: datetime) -> str:
-    at = at.astimezone(UTC)
-    return f"{at.day} {at:%b %Y, %H:%M} UTC"
+    return templates("evalpipe.web", "templates/review", filters)
 
 
 def _seconds(seconds: float) -> str:

@@ -12,7 +12,8 @@ import polars as pl
 
 from evalpipe.lake.store import Lake
 from evalpipe.review.on_lake import queue_of_cycle
-from evalpipe.review.queue.queues import Reviewer, cycle_days, cycle_of
+from evalpipe.review.queue.cycles import cycle_days, cycle_of
+from evalpipe.review.queue.reviewers import Reviewer
 from evalpipe.settings import Settings
 from evalpipe.signals.on_lake import measure_day, score_day
 from evalpipe.tables import ANNOTATIONS, CANDIDATES, TRACE_SIGNALS, TRACES

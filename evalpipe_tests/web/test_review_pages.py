@@ -139,7 +139,7 @@ def test_after_the_last_trace_comes_the_queue_and_says_so(home):
 def test_reading_goes_on_after_the_trace_and_then_returns_to_what_was_left(home):
     from evalpipe.review.desk.desk import Desk
 
-    desk = Desk(home.lake, home.settings.review)
+    desk = Desk(home.lake, home.settings)
     overview = desk.overview("maria", CYCLE)
     assert next_to_read(overview, made_id(1)) == made_id(2)
     assert next_to_read(overview, made_id(N - 1)) == made_id(0)

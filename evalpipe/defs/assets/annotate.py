@@ -17,7 +17,7 @@ from evalpipe.plan import WHOLE, expected
 from evalpipe.review.annotations import effective_annotations
 from evalpipe.review.labels import label_frame
 from evalpipe.review.on_lake import labelled_traces, queue_of_cycle, take_in_inbox
-from evalpipe.review.queue.queues import load_reviewers
+from evalpipe.review.queue.reviewers import load_reviewers
 from evalpipe.signals.on_lake import measure_day, score_day
 from evalpipe.tables import (
     ANNOTATIONS,

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from evalpipe.errors import ConflictError, InputError, StateError
+from evalpipe.lake.followed import Followed
 from evalpipe.lake.store import Lake
 from evalpipe.review.desk import opinions
-from evalpipe.review.desk.followed import Followed
 from evalpipe.review.desk.modes import Mode, Modes
 from evalpipe.review.desk.opinions import Answer, Opinion, Skip, Stance
 from evalpipe.review.desk.reading import Reading, Shelf, read_queue
 from evalpipe.review.desk.sheet import Facts, Mark, SheetStep, Turn
-from evalpipe.settings import ReviewSettings
+from evalpipe.settings import Settings
 from evalpipe.tables import ANNOTATIONS, CANDIDATES, ISSUES, REVIEW_EVENTS
 
 __all__ = [
@@ -107,13 +107,14 @@ class Place(NamedTuple):
 class Desk:
     """Every reviewer's queue and answers. Thread-safe; one serves a whole process, and others may run beside it."""
 
-    def __init__(self, lake: Lake, settings: ReviewSettings) -> None:
+    def __init__(self, lake: Lake, settings: Settings) -> None:
         self._lake = lake
+        self._session_days = settings.observe.session_days
         self._candidates = Followed(lake, CANDIDATES)
         self._annotations = Followed(lake, ANNOTATIONS, pl.col("label_source") == "human")
         self._events = Followed(lake, REVIEW_EVENTS)
         self._issues = Followed(lake, ISSUES)
-        self._shelf = Shelf(settings.desk_bytes)
+        self._shelf = Shelf(settings.review.desk_bytes)
         self._modes: tuple[object, Modes] | None = None  # with what it was made from
 
     def reviewers(self) -> list[str]:
@@ -264,7 +265,7 @@ class Desk:
 
     def _reading(self, queue: "_Queue") -> Reading:
         key = (queue.reviewer, queue.cycle, queue.version)
-        return self._shelf.get(key, lambda: read_queue(self._lake, queue.frame))
+        return self._shelf.get(key, lambda: read_queue(self._lake, queue.frame, self._session_days))
 
     def _said(self, queue: "_Queue", trace_ids: pl.Series) -> "_Said":
         is_asked = pl.col("trace_id").is_in(trace_ids.implode())

@@ -17,7 +17,6 @@ from evalpipe.lake.store import Lake
 from evalpipe.review.desk.sheet import Facts, SheetStep, Turn, steps_of
 from evalpipe.tables import SPANS, TRACE_SIGNALS, TRACES
 
-_SESSION_DAYS = 7  # before and after the queue's own: so long a conversation may pause
 _MAX_TURNS = 40  # of a session around a trace: more is no context
 _MAX_TURN_CHARS = 2_000  # of a request or response in it
 _MAX_READINGS = 32
@@ -89,8 +88,11 @@ class Reading:
         return self._traces.row(self._place_of[trace_id], named=True)
 
 
-def read_queue(lake: Lake, queue: pl.DataFrame) -> Reading:
-    """All that a reviewer reads of `queue` (CANDIDATES rows), from the days it needs."""
+def read_queue(lake: Lake, queue: pl.DataFrame, session_days: int) -> Reading:
+    """All that a reviewer reads of `queue` (CANDIDATES rows), from the days it needs.
+
+    The conversation around a trace is looked for in the `session_days` before and after the queue's own.
+    """
     is_ours = pl.col("day").is_in(queue["day"].unique().to_list())
     is_ours &= pl.col("trace_id").is_in(queue["trace_id"].implode())
     is_root = pl.col("parent_span_id").is_null()
@@ -108,15 +110,15 @@ def read_queue(lake: Lake, queue: pl.DataFrame) -> Reading:
         ]
     )
     told = traces.join(evidence, on="trace_id", how="left").join(spans, on="trace_id", how="left")
-    return Reading(told, _turns_around(lake, queue))
+    return Reading(told, _turns_around(lake, queue, session_days))
 
 
-def _turns_around(lake: Lake, queue: pl.DataFrame) -> pl.DataFrame:
+def _turns_around(lake: Lake, queue: pl.DataFrame, session_days: int) -> pl.DataFrame:
     """around (a trace of the queue), trace_id, start_unix_ns, request, response of the turns around it, in order.
 
     Texts are read of these turns only: an application may call all its traffic one session.
     """
-    pause = timedelta(days=_SESSION_DAYS)
+    pause = timedelta(days=session_days)
     first_day, last_day = queue.select(first=pl.col("day").min() - pause, last=pl.col("day").max() + pause).row(0)
     is_ours = pl.col("trace_id").is_in(queue["trace_id"].implode())
     is_near = is_ours | pl.col("session_id").is_in(queue["session_id"].drop_nulls().implode())

@@ -13,6 +13,9 @@ import polars as pl
 from evalpipe.quality.sampling import Floats, inclusion_probabilities, pareto_sample
 from evalpipe.settings import ReviewSettings
 
+DRAWN = ("control", "uncertainty")
+"""The arms that are random samples, and the queues of traces that were drawn for them."""
+
 UNSURENESS = pl.Schema({"trace_id": pl.String, "unsureness": pl.Float64, "doubt": pl.String})
 """How unsure the evaluators are of a trace, in (0, 1], and why in words."""
 

@@ -6,6 +6,7 @@ What makes traces alike is in patterns.py.
 import polars as pl
 
 from evalpipe.review.annotations import effective_annotations
+from evalpipe.review.queue.arms import DRAWN
 from evalpipe.tables import TRUTH_SOURCES
 
 HISTORY = pl.Schema(
@@ -39,7 +40,7 @@ def finding_frame(annotations: pl.DataFrame) -> pl.DataFrame:
 
 def history_frame(queued: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFrame:
     """HISTORY of CANDIDATES rows, whose traces may stand there several times, and what was found in them."""
-    is_signal = ~pl.col("queue").is_in(["control", "uncertainty"])
+    is_signal = ~pl.col("queue").is_in(DRAWN)
     return (
         queued.with_columns(signal=pl.when(is_signal).then("queue"))
         .sort("signal", nulls_last=True)

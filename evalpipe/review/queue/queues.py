@@ -5,29 +5,24 @@ trace unusual is in signals/; what reviewers answer is in annotations.py.
 """
 
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date, timedelta
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
 import polars as pl
 
-from evalpipe.errors import InputError
 from evalpipe.review.queue.arms import UNSURENESS, by_impact, chance_arms, second_draw
+from evalpipe.review.queue.cycles import cycles_before
 from evalpipe.review.queue.dealing import Dealer
 from evalpipe.review.queue.experience import HISTORY
 from evalpipe.review.queue.patterns import pattern_frame, trace_facts
-from evalpipe.review.queue.reviewers import Reviewer, load_reviewers, require_distinct
+from evalpipe.review.queue.reviewers import Reviewer, require_distinct
 from evalpipe.settings import ReviewSettings
 from evalpipe.tables import CANDIDATES, TEXTS
 
-__all__ = ["Past", "Reviewer", "candidate_frame", "cycle_days", "cycle_of", "cycles_before", "load_reviewers"]
-
 N_DISPUTE_CYCLES = 2  # so long a tie between readers comes back: older ones are history
 SecondDraw = Callable[[pl.Series], list[str]]
-_CYCLE = re.compile(r"(\d{4})-W(\d{2})")
 
 
 class Past(NamedTuple):
@@ -90,30 +85,6 @@ def candidate_frame(
         .with_columns(cycle=pl.lit(cycle), rank=1 + pl.int_range(pl.len()).over("reviewer"))
         .sort("reviewer", "rank")
     )
-
-
-def cycle_of(day: date) -> str:
-    """The review cycle of a day: its ISO week, such as '2026-W47'."""
-    year, week, _ = day.isocalendar()
-    return f"{year}-W{week:02d}"
-
-
-def cycle_days(cycle: str) -> tuple[date, date]:
-    """Monday and Sunday of a cycle. Raises InputError for what is no ISO week."""
-    match = _CYCLE.fullmatch(cycle)
-    try:
-        if match is None:
-            raise ValueError(cycle)
-        first = date.fromisocalendar(int(match[1]), int(match[2]), 1)
-    except ValueError as error:
-        raise InputError(f"{cycle!r} is no review cycle. Give an ISO week, such as 2026-W47.") from error
-    return first, first + timedelta(days=6)
-
-
-def cycles_before(cycle: str, n: int) -> list[str]:
-    """The `n` cycles before one, the newest first."""
-    monday, _ = cycle_days(cycle)
-    return [cycle_of(monday - timedelta(weeks=weeks)) for weeks in range(1, n + 1)]
 
 
 class _Taken(NamedTuple):

@@ -10,7 +10,7 @@ from evalpipe.errors import ConflictError, InputError, StateError
 from evalpipe.lake.store import Lake
 from evalpipe.review.annotations import effective_annotations, read_annotations
 from evalpipe.review.desk.desk import Answer, Desk
-from evalpipe.settings import ReviewSettings
+from evalpipe.settings import Settings
 from evalpipe.tables import ANNOTATIONS, CANDIDATES, REVIEW_EVENTS, SPANS, TRACE_SIGNALS, TRACES
 from evalpipe_tests.review.made import CYCLE, DAY, NOON, annotation, annotations, made_id, signals, traces, written
 
@@ -55,7 +55,7 @@ def desk(lake: Lake) -> Desk:
 
 
 def opened(lake: Lake) -> Desk:
-    return Desk(lake, ReviewSettings())
+    return Desk(lake, Settings())
 
 
 def answer(

@@ -20,7 +20,8 @@ from evalpipe.review.exchange.text import (
     export_queue,
     queue_rows,
 )
-from evalpipe.review.queue.queues import Reviewer, candidate_frame
+from evalpipe.review.queue.queues import candidate_frame
+from evalpipe.review.queue.reviewers import Reviewer
 from evalpipe.settings import ReviewSettings
 from evalpipe_tests.review.made import CYCLE, NOON, annotation, annotations, made_id, signals, traces
 

@@ -1,6 +1,6 @@
 """A small table held in memory as it is now, and rows added to it on the strength of what it says.
 
-Large tables are not held: see reading.py.
+Large tables are not held. How a table is read and written is in store.py.
 """
 
 from collections.abc import Callable

@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 from evalpipe.errors import ConflictError, LakeConflictError
+from evalpipe.lake.followed import Followed
 from evalpipe.lake.store import Lake
-from evalpipe.review.desk.followed import Followed
 from evalpipe.tables import ANNOTATIONS
 from evalpipe_tests.review.made import annotation, annotations
 
