@@ -128,6 +128,9 @@ class GenerationSettings(_Stage):
     learned_probability: Share = 0.95  # or be better than the rule with this paired probability
     replace_probability: Share = 0.8  # paired probability of being better that a challenger must reach
     max_features: Count = 4_000  # of the learned evaluator, by naive-Bayes weight
+    half_life_days: float = Field(default=180.0, gt=0)  # a label so much older than the newest weighs half
+    judge_below: Share = 0.6  # a judge is evolved where the lower bound of the best other evaluator is below this
+    judge_margin: Share = 0.05  # a judge must beat the others by this: it costs money and seconds for every verdict
     confidence: Share = 0.9  # of every interval of an MCC
     seed: int = 7
 
@@ -162,11 +165,36 @@ class GateSettings(_Stage):
 class LlmSettings(_Stage):
     """Any LiteLLM model; without one, rules and learned evaluators do all the work."""
 
-    judge_model: str | None = None
+    judge_model: str | None = None  # such as openai/gpt-4o-mini, anthropic/claude-haiku-4-5, ollama_chat/qwen3
+    reflection_model: str | None = None  # rewrites the instruction of a judge; None: the judge model
     api_base: str | None = None
     timeout_s: float = Field(default=60.0, gt=0)
     max_retries: Count = 3
+    max_retry_after_s: float = Field(default=60.0, ge=0)  # a server that asks for longer is not waited for
+    max_concurrency: int = Field(default=8, ge=1)  # questions under way: servers answer in seconds, this many is polite
     max_prompt_chars: Count = 24_000  # about 8,000 tokens at three characters a token
+    cache: Path | None = None  # answers are kept here by their content; None: in the home, answers.sqlite
+    max_calls: Count | None = 5_000  # of one run: one generation, one day of verdicts, one gate; None: no limit
+    max_tokens: Count | None = None
+    max_cost_usd: float | None = Field(default=None, ge=0)  # only models with a known price count towards it
+
+
+class JudgeSettings(_Stage):
+    """How the instruction of a judge is evolved.
+
+    A run takes about validation * (1 + accepted) + 2 * minibatch * iterations calls.
+    """
+
+    backend: Literal["gepa", "dspy"] = "gepa"
+    max_train: Count = 40  # examples that the reflection learns from, failures and others in turn
+    max_validation: Count = 40  # examples that every accepted instruction is tried on
+    minibatch: int = Field(default=6, ge=2)  # half failures, half others
+    iterations: Count = 20
+    patience: Count = 8  # iterations without an accepted instruction
+    n_cases: Count = 4  # few-shot cases; half failures, half others
+    n_samples: int = Field(default=1, ge=1)  # of one trace; the majority is the verdict
+    max_fault_share: Share = 0.2  # of a batch without a verdict: above it the run stops, and resumes when asked again
+    seed: int = 11
 
 
 class Settings(BaseSettings):
@@ -192,6 +220,7 @@ class Settings(BaseSettings):
     monitor: MonitorSettings = MonitorSettings()
     gate: GateSettings = GateSettings()
     llm: LlmSettings = LlmSettings()
+    judges: JudgeSettings = JudgeSettings()
 
 
 def load_settings(home: Path | str | None = None) -> Settings:
@@ -202,7 +231,12 @@ def load_settings(home: Path | str | None = None) -> Settings:
         first = error.errors()[0]
         name = "EVALPIPE_" + "__".join(str(part) for part in first["loc"]).upper()
         raise SettingsError(f"{name}: {first['msg']} (it is {first['input']!r}). Change or unset it.") from error
-    llm = settings.llm.model_copy(update={"judge_model": settings.judge_model or settings.llm.judge_model})
+    llm = settings.llm.model_copy(
+        update={
+            "judge_model": settings.judge_model or settings.llm.judge_model,
+            "cache": settings.llm.cache or settings.home / "answers.sqlite",
+        }
+    )
     tokens = tuple(SecretStr(token.strip()) for token in (settings.ingest_tokens or "").split(",") if token.strip())
     ingest = settings.ingest.model_copy(update={"tokens": tokens or settings.ingest.tokens})
     return settings.model_copy(update={"llm": llm, "ingest": ingest})

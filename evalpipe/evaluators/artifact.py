@@ -74,8 +74,8 @@ class Artifact(BaseModel):
     explanation: str = Field(description="the program in words")
     patterns: list[Pattern] = Field(description="what separates failures from the other examples")
     provenance: dict[str, JsonValue] = Field(description="labels, source table versions, engines, settings, lineage")
-    held_out: dict[TraceKey, bool] = Field(
-        description="for each trace it was made from: was it flagged by a program that had not seen it?"
+    held_out: dict[TraceKey, bool | None] = Field(
+        description="for each trace it was made from: was it flagged by a program that had not seen it? null: none had"
     )
     quality: Quality
     created_at: str = Field(description="ISO 8601, UTC")
