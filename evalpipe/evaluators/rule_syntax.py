@@ -1,52 +1,43 @@
-"""The syntax of rules: which JSON is a rule. What a rule means is in rules.py.
+"""The syntax of rules: which JSON is a rule. What a rule means is in rules.py and predicates.py.
 
-The set of operations is closed, and so are the columns that a rule may ask for (traces/view.py):
-
-    {"op": "all" | "any", "of": [RULE, ...]}                        each of them; one of them
-    {"op": "at_least", "k": 2, "of": [RULE, ...]}                   so many of them
-    {"op": "not", "of": RULE}
-    {"op": "constant", "value": true | false}
-    {"op": "contains", "field": TEXT_FIELD, "any": ["phrase", ...]} one of the phrases, whatever their case
-    {"op": "regex", "field": TEXT_FIELD, "pattern": "..."}          Rust syntax; case counts unless it says (?i)
-    {"op": "tool", "name": "...", "status": "any" | "ok" | "error", "min": 1 | null, "max": null}
-                                                                    so many calls that ended so
-    {"op": "tool_before", "first": "...", "then": "..."}            some call of one before some call of the other
-    {"op": "last_tool", "name": "..."}
-    {"op": "number", "field": NUMBER_FIELD, "compare": ">=" | "<=", "value": 1.5}
+The set of operations is closed, and so are the columns that a rule may ask for (view.py). Each class below is an
+operation, its fields the keys of the JSON object. `json_schema` says the same to tools in other languages, as far as a
+schema can; it is published in rule.schema.json.
 """
 
-import math
-from collections.abc import Mapping
-from typing import Any
+import re
+from typing import Annotated, Any, Literal
 
 import polars as pl
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 from evalpipe.errors import ArtifactError
-from evalpipe.traces.view import NUMBER_FIELDS, TEXT_FIELDS
+from evalpipe.evaluators.json_shape import JsonShape
+from evalpipe.evaluators.view import NUMBER_FIELDS, TEXT_FIELDS
+from evalpipe.traces.words import content_words
 
 Rule = dict[str, Any]
 """A validated rule, every optional key filled in."""
 
+SCHEMA_ID = "evalpipe.rule/1"
 MAX_DEPTH = 6
 MAX_NODES = 64
+MAX_LISTED = 64  # rules, phrases or texts side by side
 MAX_PATTERN_CHARS = 500
-MAX_PHRASES = 64
 MAX_NAME_CHARS = 256
-
-_KEYS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "all": (("of",), ()),
-    "any": (("of",), ()),
-    "at_least": (("k", "of"), ()),
-    "not": (("of",), ()),
-    "constant": (("value",), ()),
-    "contains": (("field", "any"), ()),
-    "regex": (("field", "pattern"), ()),
-    "tool": (("name",), ("status", "min", "max")),
-    "tool_before": (("first", "then"), ()),
-    "last_tool": (("name",), ()),
-    "number": (("field", "compare", "value"), ()),
-}
-"""Required and optional keys of each operation."""
+MAX_REASON_CHARS = 300
+_BOUND = 2**53  # whole numbers above it are not all of JSON
+_KEY = re.compile(r"[\w .-]{1,64}")  # nothing that a JSON path would obey
 
 
 def validate_rule(rule: Any) -> Rule:
@@ -54,9 +45,23 @@ def validate_rule(rule: Any) -> Rule:
 
     Raises ArtifactError that says where (a path such as rule.of[1].pattern) and what is wrong.
     """
-    if (size := _n_operations(rule)) > MAX_NODES:
-        raise ArtifactError(f"rule: it has {size} operations; at most {MAX_NODES} are allowed")
-    return _checked(rule, "rule", 1)
+    _check_size(rule)
+    try:
+        return _RULE.dump_python(_RULE.validate_python(rule), by_alias=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ArtifactError(f"{_place(first, rule)}: {_reason(first)}") from error
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of rules. What it cannot say is refused by `validate_rule` alone: a pattern that does not
+    compile, too much or too deep a rule, keys that do not go together."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **_RULE.json_schema()}
+
+
+def is_argument_key(key: str) -> bool:
+    """Whether a path into arguments may go through this key."""
+    return _KEY.fullmatch(key) is not None
 
 
 def rule_size(rule: Rule) -> int:
@@ -70,128 +75,302 @@ def children(rule: Rule) -> list[Rule]:
     return of if isinstance(of, list) else [of]
 
 
-def _n_operations(anything: Any, depth: int = 1) -> int:
-    """Operations in what may be a rule, counted no deeper than a rule may be."""
-    of = anything.get("of", []) if isinstance(anything, dict) and depth <= MAX_DEPTH else []
-    return 1 + sum(_n_operations(child, depth + 1) for child in (of if isinstance(of, list) else [of]))
+def _among(names: tuple[str, ...]) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"{_shown(name)} is not one of {', '.join(names)}")
+        return name
+
+    return AfterValidator(check)
 
 
-def _checked(rule: Any, where: str, depth: int) -> Rule:
-    if not isinstance(rule, dict):
-        raise _wrong(where, f"a rule is a JSON object, not {type(rule).__name__}")
-    if depth > MAX_DEPTH:
-        raise _wrong(where, f"rules are nested at most {MAX_DEPTH} deep")
-    op = rule.get("op")
-    if not isinstance(op, str) or op not in _KEYS:
-        raise _wrong(f"{where}.op", f"{_shown(op)} is no operation; there are {', '.join(_KEYS)}")
-    required, optional = _KEYS[op]
-    if missing := [key for key in required if key not in rule]:
-        raise _wrong(where, f"'{op}' needs {', '.join(missing)}")
-    if extra := sorted(str(key) for key in rule.keys() - {"op", *required, *optional}):
-        raise _wrong(where, f"'{op}' has no {', '.join(extra)}")
-    match op:
-        case "all" | "any":
-            return {"op": op, "of": _checked_list(rule["of"], where, depth)}
-        case "at_least":
-            of = _checked_list(rule["of"], where, depth)
-            return {"op": op, "k": _checked_count(rule["k"], f"{where}.k", 1, len(of)), "of": of}
-        case "not":
-            return {"op": op, "of": _checked(rule["of"], f"{where}.of", depth + 1)}
-        case "constant":
-            if not isinstance(rule["value"], bool):
-                raise _wrong(f"{where}.value", f"{_shown(rule['value'])} is neither true nor false")
-            return {"op": op, "value": rule["value"]}
-        case "contains":
-            field = _one_of(rule["field"], TEXT_FIELDS, f"{where}.field")
-            return {"op": op, "field": field, "any": _checked_phrases(rule["any"], f"{where}.any")}
-        case "regex":
-            field = _one_of(rule["field"], TEXT_FIELDS, f"{where}.field")
-            return {"op": op, "field": field, "pattern": _checked_pattern(rule["pattern"], f"{where}.pattern")}
-        case "tool":
-            return _checked_tool(rule, where)
-        case "tool_before":
-            return {"op": op, **{key: _checked_name(rule[key], f"{where}.{key}") for key in ("first", "then")}}
-        case "last_tool":
-            return {"op": op, "name": _checked_name(rule["name"], f"{where}.name")}
-        case _:
-            field = _one_of(rule["field"], NUMBER_FIELDS, f"{where}.field")
-            compare = _one_of(rule["compare"], (">=", "<="), f"{where}.compare")
-            value = rule["value"]
-            if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
-                raise _wrong(f"{where}.value", f"{_shown(value)} is no finite number")
-            return {"op": op, "field": field, "compare": compare, "value": value}
-
-
-def _checked_list(rules: Any, where: str, depth: int) -> list[Rule]:
-    if not isinstance(rules, list) or not 1 <= len(rules) <= MAX_NODES:
-        raise _wrong(f"{where}.of", f"it must be a list of 1 to {MAX_NODES} rules")
-    return [_checked(rule, f"{where}.of[{i}]", depth + 1) for i, rule in enumerate(rules)]
-
-
-def _checked_count(value: Any, where: str, low: int, high: int | None) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
-        raise _wrong(where, f"{_shown(value)} is no whole number from {low}" + (f" to {high}" if high else ""))
-    return value
-
-
-def _checked_phrases(phrases: Any, where: str) -> list[str]:
-    if not isinstance(phrases, list) or not 1 <= len(phrases) <= MAX_PHRASES:
-        raise _wrong(where, f"it must be a list of 1 to {MAX_PHRASES} phrases")
-    for i, phrase in enumerate(phrases):
-        if not isinstance(phrase, str) or not phrase or len(phrase) > MAX_PATTERN_CHARS or not _is_unicode(phrase):
-            raise _wrong(f"{where}[{i}]", f"a phrase is text of 1 to {MAX_PATTERN_CHARS} characters")
-    return list(phrases)
-
-
-def _checked_pattern(pattern: Any, where: str) -> str:
-    if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN_CHARS or not _is_unicode(pattern):
-        raise _wrong(where, f"a pattern is text of at most {MAX_PATTERN_CHARS} characters")
+def _compiling(pattern: str) -> str:
     try:
         pl.Series([""]).str.contains(pattern)
     except pl.exceptions.PolarsError as error:
         reason = " ".join(str(error).split())[:200]
-        raise _wrong(where, f"{_shown(pattern)} does not compile in the linear-time regex engine: {reason}") from error
+        raise ValueError(f"{_shown(pattern)} does not compile in the linear-time regex engine: {reason}") from error
     return pattern
 
 
-def _checked_name(name: Any, where: str) -> str:
-    if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME_CHARS or not _is_unicode(name):
-        raise _wrong(where, f"a tool's name is text of 1 to {MAX_NAME_CHARS} characters")
-    return name
+def _with_content(text: str) -> str:
+    if not content_words(text):
+        raise ValueError("it has no content word that another text could share")
+    return text
 
 
-def _checked_tool(rule: Rule, where: str) -> Rule:
-    name = _checked_name(rule["name"], f"{where}.name")
-    status = _one_of(rule.get("status", "any"), ("any", "ok", "error"), f"{where}.status")
-    low, high = (
-        None if rule.get(key) is None else _checked_count(rule[key], f"{where}.{key}", 0, None)
-        for key in ("min", "max")
-    )
-    if low is None and high is None:
-        raise _wrong(where, "'tool' needs min or max, the number of calls; to ask whether it was called, set min to 1")
-    return {"op": "tool", "name": name, "status": status, "min": low, "max": high}
+def _quotable(key: str) -> str:
+    if not is_argument_key(key):
+        raise ValueError(f"{_shown(key)} is no key of letters, digits, spaces and _ . - alone, of 1 to 64 characters")
+    return key
 
 
-def _one_of(value: Any, allowed: tuple[str, ...], where: str) -> str:
-    if not isinstance(value, str) or value not in allowed:
-        raise _wrong(where, f"{_shown(value)} is not one of {', '.join(allowed)}")
-    return value
+# A bounded text is also one that UTF-8 can hold: JSON may have half of a surrogate pair.
+_Text = Annotated[str, Field(min_length=1, max_length=MAX_PATTERN_CHARS)]
+_Pattern = Annotated[str, Field(max_length=MAX_PATTERN_CHARS), AfterValidator(_compiling)]
+_Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
+_Phrases = Annotated[list[_Text], Field(min_length=1, max_length=MAX_LISTED)]
+_Rules = Annotated[list["AnyRule"], Field(min_length=1, max_length=MAX_LISTED)]
+_TextField = Annotated[str, _among(TEXT_FIELDS), WithJsonSchema({"enum": list(TEXT_FIELDS)})]
+_NumberField = Annotated[str, _among(NUMBER_FIELDS), WithJsonSchema({"enum": list(NUMBER_FIELDS)})]
+_Compare = Literal[">=", "<="]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=0, le=_BOUND)]
+_Key = Annotated[str, AfterValidator(_quotable), WithJsonSchema({"type": "string", "pattern": f"^{_KEY.pattern}$"})]
+_Index = Annotated[int, Field(ge=0, le=999)]
 
 
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except OverflowError:
-        return False
+class _Operation(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
-def _is_unicode(text: str) -> bool:
-    """Whether `text` can be UTF-8: JSON may hold half of a surrogate pair."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+class AllOf(_Operation):
+    """Each of the rules holds."""
+
+    op: Literal["all"]
+    of: _Rules
 
 
-def _wrong(where: str, what: str) -> ArtifactError:
-    return ArtifactError(f"{where}: {what}")
+class AnyOf(_Operation):
+    """One of the rules holds."""
+
+    op: Literal["any"]
+    of: _Rules
+
+
+class AtLeast(_Operation):
+    """So many of the rules hold."""
+
+    op: Literal["at_least"]
+    k: Annotated[int, Field(ge=1, le=MAX_LISTED)]
+    of: _Rules
+
+    @model_validator(mode="after")
+    def _k_can_be_reached(self) -> "AtLeast":
+        if self.k > len(self.of):
+            raise ValueError(f"k is {self.k}, and it has only {len(self.of)} rules")
+        return self
+
+
+class Not(_Operation):
+    """The rule does not hold."""
+
+    op: Literal["not"]
+    of: "AnyRule"
+
+
+class Constant(_Operation):
+    """Always or never."""
+
+    op: Literal["constant"]
+    value: bool
+
+
+class Contains(_Operation):
+    """The text holds one of the phrases, whatever their case."""
+
+    op: Literal["contains"]
+    field: _TextField
+    any: _Phrases
+
+
+class Regex(_Operation):
+    """The text holds a match of the pattern: Rust syntax; case counts unless it says (?i)."""
+
+    op: Literal["regex"]
+    field: _TextField
+    pattern: _Pattern
+
+
+class Similar(_Operation):
+    """The text has at least this share of the different content words of one of the given texts."""
+
+    op: Literal["similar"]
+    field: _TextField
+    to: Annotated[list[Annotated[_Text, AfterValidator(_with_content)]], Field(min_length=1, max_length=MAX_LISTED)]
+    share: Annotated[float, Field(gt=0, le=1)]
+
+
+class Overlap(_Operation):
+    """The share of the text's different content words (word pairs, numbers) that its sources have.
+
+    Neither >= nor <= holds where the text has none of them, or all its sources are empty.
+    """
+
+    op: Literal["overlap"]
+    field: _TextField
+    sources: Annotated[list[Literal["tool_output", "user", "request"]], Field(min_length=1, max_length=3)]
+    unit: Literal["words", "pairs", "numbers"] = "words"
+    compare: _Compare
+    share: Annotated[float, Field(ge=0, le=1)]
+
+
+class Said(_Operation):
+    """What somebody says in one part of the trace: before or after a tool's first or last call, after a failed call
+    (of any tool where none is named), or at its end. Of the messages there only the `nearest` ones count; null: all.
+    """
+
+    op: Literal["said"]
+    by: Literal["user", "assistant"]
+    where: Literal["before_first", "before_last", "after_first", "after_last", "after_failed", "at_end"]
+    tool: _Name | None = None
+    nearest: Annotated[int, Field(ge=1, le=100)] | None = None
+    any: _Phrases | None = None
+    pattern: _Pattern | None = None
+
+    @model_validator(mode="after")
+    def _keys_go_together(self) -> "Said":
+        if (self.any is None) == (self.pattern is None):
+            raise ValueError("'said' needs either any or pattern")
+        if self.where == "at_end" and (self.tool is not None or self.nearest is None):
+            raise ValueError("at_end needs nearest, the number of last messages, and no tool")
+        if self.where not in ("at_end", "after_failed") and self.tool is None:
+            raise ValueError(f"{self.where} needs a tool")
+        return self
+
+
+class Tool(_Operation):
+    """So many calls of the tool that ended so."""
+
+    op: Literal["tool"]
+    name: _Name
+    status: Literal["any", "ok", "error"] = "any"
+    min: _Count | None = None
+    max: _Count | None = None
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> "Tool":
+        if self.min is None and self.max is None:
+            raise ValueError("'tool' needs min or max, the number of calls; to ask whether it was called, set min to 1")
+        return self
+
+
+class ToolBefore(_Operation):
+    """Some call of the first tool comes before some call of the other."""
+
+    op: Literal["tool_before"]
+    first: _Name
+    then: _Name
+
+
+class ToolThen(_Operation):
+    """Some call of the first tool is the last one before some call of the other."""
+
+    op: Literal["tool_then"]
+    first: _Name
+    then: _Name
+
+
+class LastTool(_Operation):
+    """The last call is one of this tool."""
+
+    op: Literal["last_tool"]
+    name: _Name
+
+
+class Argument(_Operation):
+    """Some call of the tool has a value at this path of its JSON arguments, and it is so.
+
+    `path` goes through keys and list places, from 0. equals compares as text, so that 12 equals "12".
+    """
+
+    op: Literal["argument"]
+    tool: _Name
+    path: Annotated[list[_Key | _Index], Field(min_length=1, max_length=8)]
+    test: Literal["present", "equals", "matches", ">=", "<="] = "present"
+    value: Annotated[str, Field(max_length=MAX_PATTERN_CHARS)] | bool | _Number | None = None
+
+    @model_validator(mode="after")
+    def _value_fits_test(self) -> "Argument":
+        is_number = isinstance(self.value, float)
+        fits = {
+            "present": self.value is None,
+            "equals": self.value is not None,
+            "matches": isinstance(self.value, str) and _compiling(self.value) == self.value,
+            ">=": is_number,
+            "<=": is_number,
+        }
+        if not fits[self.test]:
+            raise ValueError(f"{_shown(self.value)} is no value for the test '{self.test}'")
+        return self
+
+
+class Number(_Operation):
+    """The number is so large or so small; false where it is not known."""
+
+    op: Literal["number"]
+    field: _NumberField
+    compare: _Compare
+    value: _Number
+
+
+class ValidJson(_Operation):
+    """Each message of the text is a JSON object or array, and satisfies the schema; false without a message."""
+
+    op: Literal["valid_json"]
+    field: _TextField
+    shape: JsonShape | None = Field(default=None, alias="schema")
+
+
+AnyRule = Annotated[
+    AllOf
+    | AnyOf
+    | AtLeast
+    | Not
+    | Constant
+    | Contains
+    | Regex
+    | Similar
+    | Overlap
+    | Said
+    | ValidJson
+    | Tool
+    | ToolBefore
+    | ToolThen
+    | LastTool
+    | Argument
+    | Number,
+    Field(discriminator="op"),
+]
+_RULE: TypeAdapter[Any] = TypeAdapter(AnyRule)
+
+
+def _check_size(rule: Any) -> None:
+    """Before anything else, and without recursion: what is handed in may be made to exhaust who reads it."""
+    n, depth, level = 0, 0, [rule]
+    while level:
+        n, depth = n + len(level), depth + 1
+        if depth > MAX_DEPTH:
+            raise ArtifactError(f"rule: rules are nested at most {MAX_DEPTH} deep")
+        if n > MAX_NODES:
+            raise ArtifactError(f"rule: it has {n} operations or more; at most {MAX_NODES} are allowed")
+        level = [child for node in level if isinstance(node, dict) and "of" in node for child in children(node)]
+
+
+def _place(error: ErrorDetails, rule: Any) -> str:
+    """The path of an error inside the rule; what pydantic adds to tell the members of a union apart is left out."""
+    place, last = "rule", len(error["loc"]) - 1
+    at: Any = rule
+    for i, part in enumerate(error["loc"]):
+        if isinstance(at, dict) and part in at:
+            place, at = f"{place}.{part}", at[part]
+        elif isinstance(at, list) and isinstance(part, int):
+            place, at = f"{place}[{part}]", at[part]
+        elif i == last and error["type"] == "missing":
+            place += f".{part}"
+    return place + (".op" if error["type"].startswith("union_tag") else "")
+
+
+def _reason(error: ErrorDetails) -> str:
+    match error["type"]:
+        case "union_tag_invalid" | "union_tag_not_found":
+            known = ", ".join(_RULE.json_schema()["discriminator"]["mapping"])
+            op = error["input"].get("op") if isinstance(error["input"], dict) else error["input"]
+            return f"{_shown(op)} is no operation; there are {known}"
+        case "model_attributes_type" | "model_type":
+            return f"a rule is a JSON object, not {_shown(error['input'])}"
+        case _:
+            return error["msg"].removeprefix("Value error, ")[:MAX_REASON_CHARS]
 
 
 def _shown(value: Any) -> str:

@@ -1,26 +1,27 @@
 """What rules mean: a rule is JSON, TRUE of a trace when the failure is PRESENT; here it becomes polars or English.
 
-A rule can be slow nowhere (Rust's regex engine takes linear time) and reach nothing but the columns of the trace view.
-The one implementation serves a single trace and a partition. What is a rule is in rule_syntax.py, finding rules is in
-generation/.
+A rule can be slow nowhere (Rust's regex engine takes linear time) and reach nothing but the columns of the view. The
+one implementation serves a single trace and a partition. What is a rule is in rule_syntax.py, the single predicates
+are in predicates.py, finding rules is in generation/.
 """
 
 import json
-from functools import reduce
+from typing import Any
 
 import polars as pl
 
+from evalpipe.evaluators.predicates import columns_of, compile_predicate, found_text, overlap_of
 from evalpipe.evaluators.rule_syntax import Rule, children, rule_size, validate_rule
+from evalpipe.evaluators.view import NUMBER_MEANINGS, TEXT_MEANINGS
 from evalpipe.evaluators.words import phrase_in
-from evalpipe.traces.view import CALL_SEPARATOR, NUMBER_MEANINGS, TEXT_MEANINGS, tool_name_in_sequence
 
-__all__ = ["Rule", "compile_rule", "explain_rule", "fired", "rule_size", "validate_rule"]
+__all__ = ["Rule", "columns_asked", "compile_rule", "explain_rule", "fired", "rule_size", "validate_rule"]
 
 _MAX_EVIDENCE_CHARS = 80  # of a matched text that is shown in an explanation
 
 
 def compile_rule(rule: Rule) -> pl.Expr:
-    """A Boolean over the columns of the trace view, never null: a number that is null makes its comparison false."""
+    """A Boolean over the columns of the view, never null: what cannot be told is false."""
     match rule["op"]:
         case "all":
             return pl.all_horizontal([compile_rule(r) for r in rule["of"]])
@@ -31,7 +32,7 @@ def compile_rule(rule: Rule) -> pl.Expr:
         case "not":
             return ~compile_rule(rule["of"])
         case _:
-            return _compile_predicate(rule).fill_null(False)
+            return compile_predicate(rule).fill_null(False)
 
 
 def explain_rule(rule: Rule) -> str:
@@ -54,59 +55,11 @@ def fired(rule: Rule) -> pl.Expr:
     return _because(rule, holds=True)
 
 
-def _compile_predicate(rule: Rule) -> pl.Expr:
-    match rule["op"]:
-        case "constant":
-            # Through a column, so that the result has as many rows as the view.
-            return pl.col("trace_id").is_null() & pl.lit(False) | pl.lit(rule["value"])
-        case "contains" | "regex":
-            return pl.col(rule["field"]).str.contains(_pattern(rule))
-        case "tool":
-            return _compile_tool(rule)
-        case "tool_before":
-            first, then = _in_regex(rule["first"]), _in_regex(rule["then"])
-            pattern = rf"(?s)\x1f{first}:(?:ok|err)\x1f(?:.*\x1f)?{then}:(?:ok|err)\x1f"
-            return pl.col("tool_sequence").str.contains(pattern)
-        case "last_tool":
-            sequence = pl.col("tool_sequence")
-            return reduce(pl.Expr.or_, [sequence.str.ends_with(call) for call in _calls(rule["name"], "any")])
-        case _:
-            # A NaN would be larger than every number.
-            number = pl.col(rule["field"]).fill_nan(None)
-            return number >= rule["value"] if rule["compare"] == ">=" else number <= rule["value"]
-
-
-def _compile_tool(rule: Rule) -> pl.Expr:
-    """Whether the number of calls lies in [min, max]; mere presence is a literal search, which is much quicker."""
-    sequence, calls = pl.col("tool_sequence"), _calls(rule["name"], rule["status"])
-    low, high = rule["min"] or 0, rule["max"]
-    is_called = reduce(pl.Expr.or_, [sequence.str.contains(call, literal=True) for call in calls])
-    if low == 1 and high is None:
-        return is_called
-    if low == 0 and high == 0:
-        return ~is_called
-    parts = sequence.str.split(CALL_SEPARATOR)
-    n_calls = reduce(pl.Expr.add, [parts.list.count_matches(call.strip(CALL_SEPARATOR)) for call in calls])
-    return n_calls >= low if high is None else (n_calls >= low) & (n_calls <= high)
-
-
-def _calls(name: str, status: str) -> list[str]:
-    """How a call of the tool stands in the sequence."""
-    marks = {"any": ("ok", "err"), "ok": ("ok",), "error": ("err",)}[status]
-    return [f"{CALL_SEPARATOR}{tool_name_in_sequence(name)}:{mark}{CALL_SEPARATOR}" for mark in marks]
-
-
-def _in_regex(name: str) -> str:
-    """A tool's name, which is untrusted, as a literal in a pattern."""
-    return pl.escape_regex(tool_name_in_sequence(name))
-
-
-def _pattern(rule: Rule) -> str:
-    """What a text predicate looks for. Phrases too become a pattern: for a few it is three times quicker than a search
-    for many literals, and it knows the cases of every script."""
-    if rule["op"] == "regex":
-        return rule["pattern"]
-    return "(?i)" + "|".join(pl.escape_regex(phrase) for phrase in rule["any"])
+def columns_asked(rule: Rule) -> set[str]:
+    """The columns of the view that the rule asks for."""
+    if of := children(rule):
+        return set().union(*map(columns_asked, of))
+    return columns_of(rule)
 
 
 def _nested(rule: Rule, *, always: bool = False) -> str:
@@ -118,22 +71,88 @@ def _explain_predicate(rule: Rule) -> str:
     match rule["op"]:
         case "constant":
             return "always" if rule["value"] else "never"
-        case "contains":
-            phrases = " or ".join(_quoted(phrase) for phrase in rule["any"])
-            return f"{TEXT_MEANINGS[rule['field']]} contains {phrases}"
-        case "regex" if (phrase := phrase_in(rule["pattern"])) is not None:
-            return f"{TEXT_MEANINGS[rule['field']]} has the words {_quoted(phrase)}"
-        case "regex":
-            return f"{TEXT_MEANINGS[rule['field']]} matches /{_quoted(rule['pattern'])[1:-1]}/"
+        case "contains" | "regex":
+            return f"{TEXT_MEANINGS[rule['field']]} {_explain_search(rule)}"
+        case "said":
+            return f"{_place(rule)} {_speaker(rule)} {_explain_search(rule, 'says')}"
+        case "similar":
+            texts = " or ".join(_quoted(text) for text in rule["to"])
+            return f"{TEXT_MEANINGS[rule['field']]} has {rule['share']:.0%} or more of the words of {texts}"
+        case "overlap":
+            return f"{_overlap(rule)}: {rule['share']:.0%} {_bound(rule)}"
+        case "valid_json":
+            fits = "" if rule["schema"] is None else f" that fits the schema {_quoted(rule['schema'])}"
+            return f"{TEXT_MEANINGS[rule['field']]} is valid JSON{fits}"
         case "tool":
             return _explain_tool(rule)
-        case "tool_before":
-            return f"tool {_quoted(rule['first'])} is called before tool {_quoted(rule['then'])}"
+        case "tool_before" | "tool_then":
+            how = "before" if rule["op"] == "tool_before" else "directly before"
+            return f"tool {_quoted(rule['first'])} is called {how} tool {_quoted(rule['then'])}"
         case "last_tool":
             return f"the last tool call is {_quoted(rule['name'])}"
+        case "argument":
+            return f"{_argument(rule)} {_explain_test(rule)}"
         case _:
-            bound = "or more" if rule["compare"] == ">=" else "or less"
-            return f"{NUMBER_MEANINGS[rule['field']]}: {rule['value']:g} {bound}"
+            return f"{NUMBER_MEANINGS[rule['field']]}: {rule['value']:g} {_bound(rule)}"
+
+
+def _explain_search(rule: Rule, contains: str = "contains") -> str:
+    """What a predicate about text looks for."""
+    if rule.get("any") is not None:
+        return f"{contains} " + " or ".join(_quoted(phrase) for phrase in rule["any"])
+    phrase = phrase_in(rule["pattern"])
+    if phrase is None:
+        return (
+            f"{'matches' if contains == 'contains' else contains + ' what matches'} /{_quoted(rule['pattern'])[1:-1]}/"
+        )
+    return f"{'has' if contains == 'contains' else contains} the words {_quoted(phrase)}"
+
+
+def _place(rule: Rule) -> str:
+    """Where a `said` looks."""
+    tool = "a tool" if rule["tool"] is None else f"tool {_quoted(rule['tool'])}"
+    place = {
+        "before_first": f"before {tool} is first called",
+        "before_last": f"before {tool} is last called",
+        "after_first": f"after {tool} is first called",
+        "after_last": f"after {tool} is last called",
+        "after_failed": f"after {tool} fails",
+        "at_end": "at the end",
+    }[rule["where"]]
+    n = rule["nearest"]
+    return place if n is None else f"{place} (nearest {'message' if n == 1 else f'{n} messages'})"
+
+
+def _speaker(rule: Rule) -> str:
+    return f"the {rule['by']}"
+
+
+def _overlap(rule: Rule) -> str:
+    unit = {"words": "content words", "pairs": "word pairs", "numbers": "numbers"}[rule["unit"]]
+    sources = " or ".join(TEXT_MEANINGS[source] for source in rule["sources"])
+    return f"share of the {unit} in {TEXT_MEANINGS[rule['field']]} that are in {sources}"
+
+
+def _argument(rule: Rule) -> str:
+    path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in rule["path"]).removeprefix(".")
+    return f"the argument {path} of tool {_quoted(rule['tool'])}"
+
+
+def _explain_test(rule: Rule) -> str:
+    test, value = rule["test"], rule["value"]
+    match test:
+        case "present":
+            return "is given"
+        case "equals":
+            return f"is {value:g}" if isinstance(value, float) else f"is {_quoted(value)}"
+        case "matches":
+            return f"matches /{_quoted(value)[1:-1]}/"
+        case _:
+            return f"is {value:g} {_bound({'compare': test})}"
+
+
+def _bound(rule: Rule) -> str:
+    return "or more" if rule["compare"] == ">=" else "or less"
 
 
 def _explain_tool(rule: Rule) -> str:
@@ -149,9 +168,9 @@ def _explain_tool(rule: Rule) -> str:
     return f"{tool} {verb} at most {high} times" if low == 0 else f"{tool} {verb} {low} to {high} times"
 
 
-def _quoted(text: str) -> str:
+def _quoted(value: Any) -> str:
     """Text of a rule may come out of a trace: control characters are shown, not obeyed."""
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _because(rule: Rule, *, holds: bool) -> pl.Expr:
@@ -169,16 +188,27 @@ def _because(rule: Rule, *, holds: bool) -> pl.Expr:
 
 
 def _evidence(rule: Rule) -> pl.Expr:
-    """A predicate that is true, in words; of a text predicate, with what matched."""
+    """A predicate that is true, in words, with what matched or how large the number is."""
+    found = found_text(rule)
     match rule["op"]:
-        case "contains" | "regex":
-            is_plain = rule["op"] == "contains" or phrase_in(rule["pattern"]) is not None
-            verb = "contains" if is_plain else "matches a pattern with"
-            found = pl.col(rule["field"]).str.extract(_pattern(rule), 0).fill_null("")
-            on_one_line = found.str.replace_all(r"[\s\p{Cc}]+", " ").str.head(_MAX_EVIDENCE_CHARS)
-            return pl.format('{} "{}"', pl.lit(f"{TEXT_MEANINGS[rule['field']]} {verb}"), on_one_line)
+        case "contains" | "regex" | "said":
+            is_plain = rule.get("any") is not None or phrase_in(rule["pattern"]) is not None
+            if rule["op"] == "said":
+                said = f"{_place(rule)} {_speaker(rule)} says"
+            else:
+                said = f"{TEXT_MEANINGS[rule['field']]} {'contains' if is_plain else 'matches a pattern with'}"
+            return pl.format('{} "{}"', pl.lit(said), _on_one_line(found))
+        case "similar":
+            return pl.format('{} is similar to "{}"', pl.lit(TEXT_MEANINGS[rule["field"]]), _on_one_line(found))
+        case "argument":
+            return pl.format('{} is "{}"', pl.lit(_argument(rule)), _on_one_line(found))
+        case "overlap":
+            return pl.format("{}: {} %", pl.lit(_overlap(rule)), (overlap_of(rule) * 100).round(1))
         case "number":
-            value = pl.col(rule["field"]).round(3).cast(pl.String)
-            return pl.format("{} is {}", pl.lit(NUMBER_MEANINGS[rule["field"]]), value)
+            return pl.format("{} is {}", pl.lit(NUMBER_MEANINGS[rule["field"]]), pl.col(rule["field"]).round(3))
         case _:
             return pl.lit(_explain_predicate(rule))
+
+
+def _on_one_line(found: pl.Expr) -> pl.Expr:
+    return found.fill_null("").str.replace_all(r"[\s\p{Cc}]+", " ").str.head(_MAX_EVIDENCE_CHARS)

@@ -10,7 +10,7 @@ from contextlib import suppress
 import polars as pl
 
 from evalpipe.evaluators.artifact import Artifact
-from evalpipe.evaluators.rules import compile_rule, fired, validate_rule
+from evalpipe.evaluators.rules import columns_asked, compile_rule, fired, validate_rule
 from evalpipe.settings import LlmSettings
 
 SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
@@ -55,6 +55,24 @@ def run_evaluators(artifacts: Sequence[Artifact], view: pl.DataFrame, *, llm: Ll
         )
         parts.append(verdicts.select(*SCHEMA))
     return pl.concat(parts).sort("evaluator_id", "version", "trace_id", maintain_order=True)
+
+
+def fields_of(artifacts: Sequence[Artifact]) -> frozenset[str]:
+    """The columns of the view that the evaluators ask for: what `evaluator_view` must compute to run them.
+
+    A judge reads the transcript, which is always there. A broken program asks for nothing: it faults when it runs.
+    """
+    asked: set[str] = set()
+    for artifact in artifacts:
+        with suppress(*_FAULTS):
+            match artifact.kind:
+                case "rule":
+                    asked |= columns_asked(validate_rule(artifact.program["rule"]))
+                case "learned":
+                    asked |= _fields_of_learned(artifact)
+                case "judge":
+                    pass
+    return frozenset(asked)
 
 
 def _is_due(artifact: Artifact, view: pl.DataFrame) -> pl.Series:
@@ -117,6 +135,13 @@ def _learned_says(artifact: Artifact, view: pl.DataFrame) -> pl.DataFrame:
     flagged = score >= model.program.threshold
     why = pl.Series(model.explain(view.filter(flagged)), dtype=pl.String)
     return _verdicts(flagged, score=score, why=why)
+
+
+def _fields_of_learned(artifact: Artifact) -> set[str]:
+    from evalpipe.evaluators.learned import LearnedModel
+
+    program = LearnedModel.from_program(artifact.program).program
+    return {feature.field for feature in (*program.words, *program.steps, *program.numbers)}
 
 
 def _judge_says(artifact: Artifact, view: pl.DataFrame, llm: LlmSettings) -> pl.DataFrame:

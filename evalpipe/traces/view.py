@@ -5,7 +5,8 @@ trace can be found again by reading it. Features that need other traces (signals
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import polars as pl
@@ -75,8 +76,20 @@ TEXT_MEANINGS: Mapping[str, str] = {
 }
 """Each text field in words."""
 
+SEQUENCE_FIELDS: tuple[str, ...] = ("tool_sequence", "dialogue")
+"""Text for predicates of order.
+
+tool_sequence: the calls as '\\x1fNAME:ok\\x1fNAME:err\\x1f', '' without calls.
+dialogue: who spoke between which calls, as '\\x1eUtext of the user\\x1eAtext of the assistant\\x1fNAME\\x1f'. A call
+and its result are such a mark each; FAILURE_MARK follows that of a result which is an error."""
+
 MESSAGE_SEPARATOR = "\x1e"
 CALL_SEPARATOR = "\x1f"
+FAILURE_MARK = "\x1d"
+UNNAMED_TOOL = "unknown"
+SPEAKERS: Mapping[str, str] = {"user": "U", "assistant": "A"}
+"""How the roles that speak are marked in the dialogue."""
+_MARKS = r"[\x1d-\x1f]"
 
 _CARRIED = ("trace_id", "session_id", "service_name", "day")
 _COUNTS = (
@@ -89,14 +102,18 @@ _COUNTS = (
 )
 
 
-def view_frame(traces: pl.DataFrame) -> pl.DataFrame:
+def view_frame(traces: pl.DataFrame, *, fields: Collection[str] | None = None) -> pl.DataFrame:
     """The view of TRACES rows: the same rows in the same order.
 
-    Columns: trace_id, session_id, service_name, day; the TEXT_FIELDS; `tool_sequence`, the calls in order as
-    '\\x1fNAME:ok\\x1fNAME:err\\x1f' ('' without calls); the NUMBER_FIELDS; and the transcript itself, for evaluators
-    that read it whole. Words are compared in lower case; content words are those left after a short list of English
-    function words. The text of system messages is not in the view: it is the same in every trace of a release.
+    Columns: trace_id, session_id, service_name, day; those of TEXT_FIELDS, SEQUENCE_FIELDS and NUMBER_FIELDS that are
+    in `fields`, all for None; and the transcript itself, for evaluators that read it whole. Words are compared in lower
+    case; content words are those left after a short list of English function words. The text of system messages is
+    not in the view: it is the same in every trace of a release.
     """
+    texts, numbers = (
+        [name for name in names if fields is None or name in fields]
+        for names in ((*TEXT_FIELDS, *SEQUENCE_FIELDS), NUMBER_FIELDS)
+    )
     rows = traces.with_columns(_transcript()).with_row_index(ROW)
     view = rows.select(
         ROW,
@@ -105,27 +122,17 @@ def view_frame(traces: pl.DataFrame) -> pl.DataFrame:
         pl.col("n_input_tokens", "n_output_tokens", "cost_usd", "turn_index").cast(pl.Float64),
         duration_s=pl.col("duration_ns") / 1e9,
     )
-    messages = _messages(rows)
-    tokens = tokens_of(messages)
-    for part in (
-        _spoken(messages, tokens),
-        _called(messages),
-        user_similarity(tokens),
-        grounding(tokens),
-    ):
+    for part in _parts(_messages(rows), {*texts, *numbers}):
         view = view.join(part, on=ROW, how="left", maintain_order="left")
-    return view.select(
-        *_CARRIED,
-        pl.col(*TEXT_FIELDS, "tool_sequence").fill_null(""),
-        pl.col(*_COUNTS).fill_null(0).cast(pl.Float64),
-        pl.col(*(name for name in NUMBER_FIELDS if name not in _COUNTS)).cast(pl.Float64),
-        "transcript",
-    ).select(*_CARRIED, *TEXT_FIELDS, "tool_sequence", *NUMBER_FIELDS, "transcript")
+    counts = [name for name in numbers if name in _COUNTS]
+    return view.with_columns(pl.col(texts).fill_null(""), pl.col(counts).fill_null(0)).select(
+        *_CARRIED, *texts, pl.col(numbers).cast(pl.Float64), "transcript"
+    )
 
 
 def tool_name_in_sequence(name: str) -> str:
-    """A tool's name as it stands in `tool_sequence`: it cannot hold the separator."""
-    return name.replace(CALL_SEPARATOR, "")
+    """A tool's name as it stands in the SEQUENCE_FIELDS: it cannot hold a separator."""
+    return re.sub(_MARKS, "", name)
 
 
 def _transcript() -> pl.Expr:
@@ -157,8 +164,17 @@ def _messages(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _spoken(messages: pl.DataFrame, tokens: pl.DataFrame) -> pl.DataFrame:
-    """What user and assistant said, and how much."""
+def _parts(messages: pl.DataFrame, wanted: set[str]) -> list[pl.DataFrame]:
+    """The frames, by ROW, that hold the wanted columns; words are not even split when no wanted column needs them."""
+    parts = [part(messages) for part, names in _FROM_MESSAGES.items() if wanted & names]
+    if asked := [part for part, names in _FROM_WORDS.items() if wanted & names]:
+        tokens = tokens_of(messages)
+        parts += [part(tokens) for part in asked]
+    return parts
+
+
+def _spoken(messages: pl.DataFrame) -> pl.DataFrame:
+    """What user and assistant said."""
     texts = [
         messages.filter(pl.col("role") == role)
         .group_by(ROW)
@@ -172,9 +188,31 @@ def _spoken(messages: pl.DataFrame, tokens: pl.DataFrame) -> pl.DataFrame:
             ("assistant", pl.col("content").last().alias("final")),
         )
     ]
+    return texts[0].join(texts[1], on=ROW, how="full", coalesce=True)
+
+
+def _form(messages: pl.DataFrame) -> pl.DataFrame:
+    """Whether the final answer is JSON."""
+    final = messages.filter(pl.col("role") == "assistant").group_by(ROW).agg(pl.col("content").last())
+    return final.select(ROW, final_is_json=_is_json(final["content"]))
+
+
+def _dialogue(messages: pl.DataFrame) -> pl.DataFrame:
+    """Who spoke between which calls."""
+    speaker = pl.col("role").replace_strict(SPEAKERS, default="")
+    speech = pl.concat_str(pl.lit(MESSAGE_SEPARATOR), speaker, pl.col("content").str.replace_all(_MARKS, " "))
+    has_failed = (pl.col("role") == "tool_result") & pl.col("is_error")
+    mark = pl.when(has_failed).then(pl.lit(FAILURE_MARK)).otherwise(pl.lit(""))
+    event = pl.concat_str(pl.lit(CALL_SEPARATOR), _tool(), pl.lit(CALL_SEPARATOR), mark)
+    is_speech = pl.col("role").is_in(SPEAKERS)
+    return messages.group_by(ROW).agg(dialogue=pl.when(is_speech).then(speech).otherwise(event).str.join(""))
+
+
+def _lengths(tokens: pl.DataFrame) -> pl.DataFrame:
+    """How many words user and assistant used."""
     n_words = pl.col("words").list.len()
     of_assistant = pl.col("role") == "assistant"
-    words = (
+    return (
         tokens.filter(pl.col("role") != "tool_result")
         .group_by(ROW)
         .agg(
@@ -183,16 +221,11 @@ def _spoken(messages: pl.DataFrame, tokens: pl.DataFrame) -> pl.DataFrame:
             n_assistant_words=pl.when(of_assistant.any()).then(n_words.filter(of_assistant).sum()),
         )
     )
-    spoken = texts[0].join(texts[1], on=ROW, how="full", coalesce=True)
-    spoken = spoken.join(words, on=ROW, how="full", coalesce=True)
-    return spoken.with_columns(final_is_json=_is_json(spoken["final"]))
 
 
 def _called(messages: pl.DataFrame) -> pl.DataFrame:
     """The tool calls: in sequence, counted, and their arguments and results as text."""
-    of_tools = messages.filter(pl.col("role").is_in(["tool_call", "tool_result"])).with_columns(
-        tool=pl.col("tool").fill_null("unknown").str.replace_all(CALL_SEPARATOR, "", literal=True)
-    )
+    of_tools = messages.filter(pl.col("role").is_in(["tool_call", "tool_result"])).with_columns(tool=_tool())
     is_call = pl.col("role") == "tool_call"
     texts = of_tools.group_by(ROW).agg(
         tool_input=pl.col("content").filter(is_call).str.join(MESSAGE_SEPARATOR),
@@ -229,6 +262,11 @@ def _called(messages: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _tool() -> pl.Expr:
+    """The tool's name as `tool_name_in_sequence` has it."""
+    return pl.col("tool").fill_null(UNNAMED_TOOL).str.replace_all(_MARKS, "")
+
+
 def _is_json(texts: pl.Series) -> pl.Series:
     """1 where the text is a JSON object or array, else 0, null where there is no text.
 
@@ -252,3 +290,20 @@ def _parses(text: str) -> bool:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON")
+
+
+_Part = Callable[[pl.DataFrame], pl.DataFrame]
+_FROM_MESSAGES: Mapping[_Part, set[str]] = {
+    _spoken: {"request", "user", "final", "assistant", "n_user_messages", "n_assistant_messages"},
+    _form: {"final_is_json"},
+    _dialogue: {"dialogue"},
+    _called: {
+        *("tool_input", "tool_output", "tool_sequence"),
+        *("n_tool_calls", "n_tool_errors", "n_distinct_tools", "max_identical_calls"),
+    },
+}
+_FROM_WORDS: Mapping[_Part, set[str]] = {
+    _lengths: {"n_request_words", "n_final_words", "n_assistant_words"},
+    user_similarity: {"max_user_similarity"},
+    grounding: {"answer_novelty", "answer_pair_novelty", "n_novel_numbers", "final_request_overlap"},
+}

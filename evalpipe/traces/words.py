@@ -14,6 +14,9 @@ _NEIGHBOURS = 6  # a user who repeats himself does so soon; all pairs of a long 
 # A word of a script without spaces is a single character; a number keeps its inner points and commas.
 _TOKEN = r"\d+(?:[.,]\d+)*|[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]|\pL[\pL\pM\pN']*"
 
+_BREAK = "\x1e"  # between the messages of a text
+_PAIRING = 0x9E3779B97F4A7C15  # an odd number with its bits well mixed: the order of a pair counts
+
 # fmt: off
 _STOP_WORDS = (
     "a", "about", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be", "been", "being", "but", "by", "can",
@@ -32,10 +35,36 @@ def tokens_of(messages: pl.DataFrame) -> pl.DataFrame:
         ROW,
         "_message",
         "role",
-        words=pl.col("content").str.to_lowercase().str.replace_all("’", "'", literal=True).str.extract_all(_TOKEN),
+        words=_lower(pl.col("content")).str.extract_all(_TOKEN),
         is_last=pl.col("_message") == pl.col("_message").max().over(ROW, "role"),
         is_first=pl.col("_message") == pl.col("_message").min().over(ROW, "role"),
     )
+
+
+def content_words(text: str) -> list[str]:
+    """The different content words of one text, sorted."""
+    return sorted(pl.select(word_lists(pl.lit(text), "words")).item())
+
+
+def word_lists(text: pl.Expr, unit: str) -> pl.Expr:
+    """The different content words of each text, or its pairs of neighbouring words, or its numbers, as a list.
+
+    Pairs are hashes, for lists of one process alone: only whether two are equal can be asked.
+    """
+    words = _lower(text).str.extract_all(f"{_TOKEN}|{_BREAK}" if unit == "pairs" else _TOKEN)
+    word = pl.element()
+    match unit:
+        case "words":
+            return words.list.set_difference(pl.lit(pl.Series([_STOP_WORDS])))
+        case "numbers":
+            number = word.str.replace_all(",", "", literal=True).cast(pl.Float64, strict=False)
+            lists = words.list.eval(pl.when(word.str.contains(r"^\d")).then(number))
+        case _:
+            # No pair goes from one message to the next.
+            codes = words.list.eval(pl.when(word != _BREAK).then(word.hash()))
+            n_pairs = codes.list.len().cast(pl.Int64) - 1
+            lists = codes.list.head(n_pairs.clip(lower_bound=0)) * _PAIRING + codes.list.slice(1)
+    return lists.list.drop_nulls().list.unique()
 
 
 def user_similarity(tokens: pl.DataFrame) -> pl.DataFrame:
@@ -115,6 +144,10 @@ def answer_words(tokens: pl.DataFrame) -> pl.DataFrame:
     words = _words(tokens)
     found = _different_words(words.filter("is_final"), words.filter(~pl.col("is_final")))
     return found.select(ROW, "_message", "is_content", "is_number", "is_novel")
+
+
+def _lower(text: pl.Expr) -> pl.Expr:
+    return text.str.to_lowercase().str.replace_all("’", "'", literal=True)
 
 
 def _different_words(final: pl.DataFrame, source: pl.DataFrame) -> pl.DataFrame:

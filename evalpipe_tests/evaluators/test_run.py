@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 
 from evalpipe.evaluators.learned import LearnedModel
-from evalpipe.evaluators.run import SCHEMA, run_evaluators
+from evalpipe.evaluators.run import SCHEMA, fields_of, run_evaluators
+from evalpipe.evaluators.view import evaluator_view
 from evalpipe.settings import GenerationSettings, LlmSettings
-from evalpipe_tests.evaluators.made import artifact, rule_artifact, trace_id, transcript, view
+from evalpipe_tests.evaluators.made import artifact, rule_artifact, trace_id, traces, transcript, view
 
 LLM = LlmSettings()
 SORRY = {"op": "contains", "field": "final", "any": ["sorry"]}
@@ -96,6 +97,19 @@ def test_a_learned_evaluator_scores_flags_at_its_threshold_and_explains_what_it_
     assert said["score"].is_between(0, 1).all()
     assert "sorry" in said["explanation"][0]
     assert said["explanation"][1] is None
+
+
+def test_a_suite_asks_for_the_columns_of_its_rules_and_of_its_learned_programs_alone():
+    rule = rule_artifact({"op": "all", "of": [SORRY, {"op": "not", "of": {"op": "tool", "name": "find", "min": 1}}]})
+    judge = artifact({"instruction": "It apologises.", "model": None, "max_chars": 24_000}, "judge")
+    broken = rule_artifact(NEVER).model_copy(update={"program": {"rule": {"op": "eval"}}})
+    assert fields_of([rule, judge, broken]) == {"final", "tool_sequence"}
+    assert fields_of([]) == frozenset()
+    program = learned().to_program()
+    of_learned = fields_of([artifact(program, "learned")])
+    assert of_learned == {feature["field"] for kind in ("words", "steps", "numbers") for feature in program[kind]}
+    narrow = evaluator_view(traces(transcript(("assistant", "I am sorry"))), fields=of_learned)
+    assert verdicts(artifact(program, "learned"), on=narrow)[0][2] == "fail"
 
 
 def test_a_judge_without_a_model_gives_faults_and_says_what_to_set():

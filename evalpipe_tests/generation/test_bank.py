@@ -4,8 +4,10 @@ import numpy as np
 import polars as pl
 
 from evalpipe.evaluators.rules import compile_rule, validate_rule
+from evalpipe.evaluators.view import NUMBER_FIELDS
 from evalpipe.generation.bank import KINDS, predicate_bank
 from evalpipe.generation.examples import Examples
+from evalpipe_tests.evaluators.made import transcript, view
 from evalpipe_tests.generation.planted import labels_of, planted
 
 
@@ -59,3 +61,72 @@ def test_words_of_unspaced_scripts_and_numbers_become_rules_that_match():
             assert (
                 view.select(compile_rule(rule)).to_series().to_list() == (bank.presence[[i]].toarray()[0] > 0).tolist()
             )
+
+
+def conversations(n: int) -> tuple[pl.DataFrame, np.ndarray]:
+    """Refunds whose details are drawn independently, and which of them were confirmed before the call.
+
+    Without the numbers of the view: several would tell the same traces apart, and are simpler.
+    """
+    generator = np.random.default_rng(0)
+    confirmed = generator.random(n) < 0.5
+    made = []
+    for i in range(n):
+        is_quick, is_voucher, has_failed, is_invented = (generator.random(4) < 0.5).tolist()
+        made.append(
+            transcript(
+                ("user", f"lamp {i} please"),
+                ("assistant", "shall I refund it?"),
+                ("user", "yes do it" if confirmed[i] else "is it quick"),
+                ("call", "refund", f'{{"order": {{"id": {i}}}, "how": "{is_voucher}", "it\'s": 1, "list": [1]}}'),
+                ("error" if has_failed else "result", "refund", f"paid {i} euros"),
+                *([] if is_quick else [("call", "check", "no json")]),
+                ("call", "notify", "no json"),
+                ("assistant", "paid 777" if is_invented else f"paid {i}"),
+                ("user", "yes thanks" if confirmed[i] else "yes do it"),
+            )
+        )
+    return view(*made).drop(NUMBER_FIELDS), confirmed
+
+
+def test_arguments_places_overlaps_and_neighbours_are_asked_for_and_hold_what_the_rule_says():
+    mined, _ = conversations(40)
+    bank = predicate_bank(mined, mined["trace_id"].to_list())
+    shown = [i for i, rule in enumerate(bank.predicates) if rule["op"] in ("argument", "overlap", "said", "tool_then")]
+    assert {bank.predicates[i]["op"] for i in shown} == {"argument", "overlap", "said", "tool_then"}
+    said = mined.select(compile_rule(validate_rule(bank.predicates[i])).alias(str(i)) for i in shown).to_numpy().T
+    assert np.array_equal(bank.presence[shown].toarray() > 0, said)
+
+
+def test_an_argument_is_found_by_its_commonest_values_and_by_where_its_numbers_are_cut():
+    mined, _ = conversations(40)
+    asked = [rule for rule in predicate_bank(mined, mined["trace_id"].to_list()).predicates if rule["op"] == "argument"]
+    assert {"op": "argument", "tool": "refund", "path": ["how"], "test": "equals", "value": "True"} in asked
+    assert any(rule["path"] == ["order", "id"] and rule["test"] == ">=" for rule in asked)
+    assert all(rule["path"] in (["how"], ["order", "id"]) for rule in asked)  # what all have tells nothing
+
+
+def test_words_before_a_call_are_found_where_the_same_words_elsewhere_say_nothing():
+    mined, confirmed = conversations(40)
+    bank = predicate_bank(mined, mined["trace_id"].to_list())
+    before = [
+        bank.presence[[i]].toarray()[0] > 0
+        for i, rule in enumerate(bank.predicates)
+        if rule["op"] == "said" and (rule["by"], rule["where"]) == ("user", "before_first")
+    ]
+    assert any(np.array_equal(holds, confirmed) or np.array_equal(holds, ~confirmed) for holds in before)
+
+
+def test_what_no_rule_may_hold_is_not_asked_for():
+    word = "w" * 600
+    made = [
+        transcript(
+            ("user", word if i % 2 else "hello"), ("call", "" if i % 2 else "t" * 300, f'{{"k{"y" * 70}": {i}}}')
+        )
+        for i in range(12)
+    ]
+    mined = view(*made)
+    bank = predicate_bank(mined, mined["trace_id"].to_list())
+    assert {rule["op"] for rule in bank.predicates} <= {"number", "regex"}
+    for rule in bank.predicates:
+        validate_rule(rule)
