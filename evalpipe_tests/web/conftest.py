@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from evalpipe.home import Home
 from evalpipe_tests.web.chromium import CHROMIUM, FLAGS, Opened
 from evalpipe_tests.web.reviewed import serving_review
+
+# An answer is a commit to a table, and a shared disk was seen to take ten seconds for one; the default waits five.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
