@@ -63,7 +63,7 @@ CODE_VERSIONS: Mapping[str, str] = {
     "issue_proposals": "1",
     "agreement": "1",
     "evaluators": "1",
-    "verdicts": "1",
+    "verdicts": "2",
     "candidates": "2",
     "queue_yield": "1",
     "prevalence": "1",
@@ -261,8 +261,9 @@ def _verdicts(home: Home) -> dict[str, object]:
         return {}
     last = date.fromisoformat(days[-1])
     window = {str(last - timedelta(days=n)) for n in range(home.settings.monitor.window_days)}
-    traces = home.lake.made_from(TRACES, days)
-    return {day: [traces[day], suite] for day in days if day in window and traces[day] is not None}
+    # What evaluators ask of sessions is counted in the features, which follow the traces of the day.
+    features = home.lake.made_from(TRACE_FEATURES, days)
+    return {day: [features[day], suite] for day in days if day in window and features[day] is not None}
 
 
 def suite_of(home: Home) -> list[str]:

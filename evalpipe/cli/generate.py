@@ -128,12 +128,12 @@ def run_evaluator(
     as_json: AsJson = False,
 ) -> None:
     """The verdict of one evaluator on each case, with its explanation."""
-    from evalpipe.evaluators.run import run_evaluators
+    from evalpipe.evaluators.run import fields_of, run_evaluators
+    from evalpipe.evaluators.view import evaluator_view
     from evalpipe.gate.cases import read_cases
-    from evalpipe.traces.view import view_frame
 
     artifact = _artifact(context, evaluator_id, version)
-    view = view_frame(read_cases(cases))
+    view = evaluator_view(read_cases(cases), fields=fields_of([artifact]))
     said = run_evaluators([artifact], view, llm=home_of(context).settings.llm)
     shown = said.select("trace_id", "outcome", "score", "explanation")
     show(shown, title=evaluator_id, as_json=as_json, empty="no case is of a service that it judges")

@@ -37,8 +37,53 @@ class Pattern(TypedDict):
     log_odds: FiniteFloat
 
 
+class Figures(TypedDict):
+    """Agreement with people on some examples."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    tp: Count
+    fp: Count
+    tn: Count
+    fn: Count
+    mcc: Correlation | None
+    mcc_lower: Correlation | None
+    mcc_upper: Correlation | None
+
+
+class Baseline(TypedDict):
+    """What a simpler way reaches on the same held-out examples."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    name: str
+    mcc: Correlation | None
+    mcc_lower: Correlation | None
+    mcc_upper: Correlation | None
+
+
+class AtProduction(TypedDict):
+    """The held-out figure as it would be where failures are as frequent as in all traffic."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    prevalence: Share
+    mcc: Correlation | None
+    mcc_lower: Correlation | None
+    mcc_upper: Correlation | None
+
+
+class Mistakes(TypedDict):
+    """Held-out examples that it gets wrong: failures it misses, and others that it calls failures."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    missed: list[TraceKey]
+    false_alarms: list[TraceKey]
+
+
 class Quality(TypedDict):
-    """Held-out agreement with people, and the program it was measured on. in_sample_mcc shows the optimism."""
+    """Held-out agreement with people, and the program it was measured on. What is in-sample shows the optimism."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
@@ -54,6 +99,10 @@ class Quality(TypedDict):
     in_sample_mcc: Correlation | None
     n_sessions: Count
     program_sha256: Sha256
+    in_sample: NotRequired[Figures]
+    baselines: NotRequired[list[Baseline]]
+    at_production: NotRequired[AtProduction | None]
+    cost_usd_per_verdict: NotRequired[Annotated[float, Field(ge=0, allow_inf_nan=False)] | None]
 
 
 class Artifact(BaseModel):
@@ -78,6 +127,9 @@ class Artifact(BaseModel):
         description="for each trace it was made from: was it flagged by a program that had not seen it? null: none had"
     )
     quality: Quality
+    mistakes: Mistakes = Field(
+        default_factory=lambda: Mistakes(missed=[], false_alarms=[]), description="what it still gets wrong, held out"
+    )
     created_at: str = Field(description="ISO 8601, UTC")
 
     @property

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from evalpipe.evaluators.view import NUMBER_FIELDS, TEXT_FIELDS, TEXT_MEANINGS
 from evalpipe.evaluators.words import Gram, Ints, frequent_grams, number_words, split_steps, split_text
-from evalpipe.traces.view import NUMBER_FIELDS, TEXT_FIELDS, TEXT_MEANINGS
 
 Floats = NDArray[np.float64]
 

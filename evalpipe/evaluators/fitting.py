@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from evalpipe.evaluators.features import Features
 from evalpipe.evaluators.folds import grouped_folds
 from evalpipe.evaluators.linear import NumberFeature, Program, StepFeature, WordFeature, rounded, sigmoid
+from evalpipe.evaluators.view import NUMBER_FIELDS
 from evalpipe.evaluators.words import Ints
 from evalpipe.settings import GenerationSettings
-from evalpipe.traces.view import NUMBER_FIELDS
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]

@@ -24,9 +24,9 @@ from evalpipe.evaluators.features import (
     words_in_words,
 )
 from evalpipe.evaluators.linear import Program, StepFeature, WordFeature, sigmoid
+from evalpipe.evaluators.view import NUMBER_MEANINGS
 from evalpipe.evaluators.words import Gram, Ints, known_grams
 from evalpipe.settings import GenerationSettings
-from evalpipe.traces.view import NUMBER_MEANINGS
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]

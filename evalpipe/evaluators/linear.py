@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evalpipe.evaluators.features import MAX_WORDS, WORD_FIELDS
-from evalpipe.traces.view import NUMBER_FIELDS
+from evalpipe.evaluators.view import NUMBER_FIELDS
 
 Floats = NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """Evaluators over the lake: which are trusted now, their verdicts on a day's traces, their agreement with people."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 
 import polars as pl
@@ -8,12 +8,22 @@ import polars as pl
 from evalpipe.evaluators.artifact import Artifact
 from evalpipe.evaluators.catalog import current_evaluators, load
 from evalpipe.evaluators.measure import measure, status_of
-from evalpipe.evaluators.run import run_evaluators
+from evalpipe.evaluators.run import fields_of, run_evaluators
+from evalpipe.evaluators.view import evaluator_view, needs_features
 from evalpipe.lake.store import Lake
 from evalpipe.quality.coverage import latest_quality
 from evalpipe.settings import QualitySettings, Settings
-from evalpipe.tables import CLOSED, EVALUATOR_QUALITY, EVALUATORS, ISSUES, LABELS, SETTLED, TRACES, VERDICTS
-from evalpipe.traces.view import view_frame
+from evalpipe.tables import (
+    CLOSED,
+    EVALUATOR_QUALITY,
+    EVALUATORS,
+    ISSUES,
+    LABELS,
+    SETTLED,
+    TRACE_FEATURES,
+    TRACES,
+    VERDICTS,
+)
 
 _TRUSTED = ("active", "monitoring")
 
@@ -55,7 +65,7 @@ def verdicts_on(lake: Lake, day: date, artifacts: Sequence[Artifact], settings: 
     traces = lake.read(TRACES, on_day, CLOSED)
     if not artifacts or traces.is_empty():
         return earlier
-    said = run_evaluators(artifacts, view_frame(traces), llm=settings.llm)
+    said = run_evaluators(artifacts, view_of(lake, traces, fields_of(artifacts)), llm=settings.llm)
     fresh = VERDICTS.conform(said.with_columns(day=pl.lit(day), inclusion_probability=pl.lit(1.0)))
     return pl.concat([earlier, fresh]).sort(VERDICTS.key)
 
@@ -68,7 +78,8 @@ def quality_of_all(lake: Lake, settings: Settings, now: datetime) -> pl.DataFram
     for artifact in loaded(current):
         of_issue = labels.filter(pl.col("issue_id") == artifact.issue_id)
         if of_issue.height:
-            outcomes = run_evaluators([artifact], view_frame(labelled_traces(lake, of_issue)), llm=settings.llm)
+            view = view_of(lake, labelled_traces(lake, of_issue), fields_of([artifact]))
+            outcomes = run_evaluators([artifact], view, llm=settings.llm)
             measured.append(
                 measure(artifact, of_issue, outcomes, now=now, quality=settings.quality, seed=settings.generation.seed)
             )
@@ -79,3 +90,14 @@ def labelled_traces(lake: Lake, labels: pl.DataFrame) -> pl.DataFrame:
     """The TRACES rows that `labels` speak of, reading only the days they lie on."""
     days, ids = labels["day"].unique(), labels["trace_id"].unique()
     return lake.read(TRACES, pl.col("day").is_in(days.implode()), pl.col("trace_id").is_in(ids.implode()))
+
+
+def view_of(lake: Lake, traces: pl.DataFrame, fields: Collection[str] | None = None) -> pl.DataFrame:
+    """The view of TRACES rows of the lake, with what was counted of their sessions: see `evaluator_view`."""
+    return evaluator_view(traces, features_of(lake, traces) if needs_features(fields) else None, fields=fields)
+
+
+def features_of(lake: Lake, traces: pl.DataFrame) -> pl.DataFrame:
+    """The TRACE_FEATURES rows of these traces, reading only the days they lie on."""
+    days, ids = (traces[name].unique().implode() for name in ("day", "trace_id"))
+    return lake.read(TRACE_FEATURES, pl.col("day").is_in(days), pl.col("trace_id").is_in(ids))

@@ -45,6 +45,11 @@ NUMBER_FIELDS: tuple[str, ...] = tuple(NUMBER_MEANINGS)
 """Float64, null where the question makes no sense (the novelty of an answer that was never given)."""
 
 
+def needs_features(fields: Collection[str] | None) -> bool:
+    """Whether a view of these columns, None for all, has any that are counted with the session at hand."""
+    return fields is None or not _FEATURE_MEANINGS.keys().isdisjoint(fields)
+
+
 def evaluator_view(
     traces: pl.DataFrame, features: pl.DataFrame | None = None, *, fields: Collection[str] | None = None
 ) -> pl.DataFrame:

@@ -14,12 +14,12 @@ import polars as pl
 
 from evalpipe.errors import InputError
 from evalpipe.evaluators.catalog import load
-from evalpipe.evaluators.run import run_evaluators
+from evalpipe.evaluators.run import fields_of, run_evaluators
+from evalpipe.evaluators.view import evaluator_view
 from evalpipe.gate.decide import Decision, EvaluatorRun, GatePolicy, decide, role_of
 from evalpipe.ids import GateId, content_hash
 from evalpipe.settings import Settings
 from evalpipe.tables import GATE_RESULTS, GATE_RUNS
-from evalpipe.traces.view import view_frame
 
 _MAX_FAILING_IDS = 50  # what a person looks through; the counts are whole
 
@@ -39,6 +39,7 @@ def judge_cases(
     suite: pl.DataFrame,
     issues: pl.DataFrame,
     *,
+    features: pl.DataFrame | None = None,
     earlier_runs: pl.DataFrame,
     earlier_results: pl.DataFrame,
     source: Literal["cases", "release"],
@@ -49,7 +50,8 @@ def judge_cases(
     """May a release that answered with these TRACES ship?
 
     `suite` is EVALUATORS rows of current versions with their held-out mcc, mcc_lower, tp and fn (null when never
-    measured), as evaluators/on_lake.standing gives them; `issues` is ISSUES. Evaluators that have no role are not run.
+    measured), as evaluators/on_lake.standing gives them; `issues` is ISSUES; `features` are TRACE_FEATURES of traces
+    whose sessions are known. Evaluators that have no role are not run.
     `earlier_runs` and `earlier_results` (GATE_RUNS, GATE_RESULTS) tell a new regression from a known open issue. Where
     `release` is None and all cases state one version, that is the release. The gate_id is a hash of the cases, the
     suite with its standing, the policy and the release: the same question has the same id. Raises InputError without
@@ -65,7 +67,8 @@ def judge_cases(
     asked = [run.evaluator_id for run in runs if role_of(run, policy) != "skipped"]
     rows = suite.filter(pl.col("evaluator_id").is_in(asked)).sort("evaluator_id")
     artifacts = [load(*row) for row in rows.select("artifact", "artifact_sha256").iter_rows()]
-    verdicts = run_evaluators(artifacts, view_frame(traces), llm=settings.llm)
+    view = evaluator_view(traces, features, fields=fields_of(artifacts))
+    verdicts = run_evaluators(artifacts, view, llm=settings.llm)
     previous = _previous_outcomes(earlier_runs, earlier_results, gate_id, release)
     decision = decide(_counted(runs, verdicts, previous), policy)
     run = pl.DataFrame(

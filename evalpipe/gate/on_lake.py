@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from evalpipe.errors import InputError, StateError
-from evalpipe.evaluators.on_lake import labelled_traces, standing
+from evalpipe.evaluators.on_lake import features_of, labelled_traces, standing
 from evalpipe.files import write_whole
 from evalpipe.gate.cases import read_cases
 from evalpipe.gate.judge import GateOutcome, judge_cases
@@ -47,6 +47,7 @@ def gate(
         traces,
         suite,
         lake.read(ISSUES),
+        features=features_of(lake, traces) if release is not None else None,
         earlier_runs=lake.read(GATE_RUNS),
         earlier_results=lake.read(GATE_RESULTS),
         source="cases" if cases is not None else "release",

@@ -1,19 +1,29 @@
 """Predictions against labels, as figures: counted, with an interval, as they are stored and as they are said."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evalpipe.evaluators.artifact import Artifact, program_sha256
+from evalpipe.evaluators.artifact import (
+    Artifact,
+    AtProduction,
+    Baseline,
+    Figures,
+    Mistakes,
+    Quality,
+    program_sha256,
+)
+from evalpipe.generation.competitors import Competitor
 from evalpipe.generation.examples import Examples
-from evalpipe.quality.confusion import Confusion, confusion, mcc
+from evalpipe.generation.flags import Flags
+from evalpipe.quality.confusion import Confusion, confusion, mcc, mcc_of_rates
 from evalpipe.quality.intervals import Interval, mcc_interval
-
-Bools = NDArray[np.bool_]
+from evalpipe.settings import QualitySettings
 
 _DIGITS = 6  # of stored figures
+_MAX_MISTAKES = 20  # of each kind: what a person reads
 
 
 class Agreement(NamedTuple):
@@ -22,6 +32,7 @@ class Agreement(NamedTuple):
     counts: Confusion
     mcc: float | None
     interval: Interval | None
+    n_groups: int  # independent cases among the examples
 
     @property
     def lower(self) -> float | None:
@@ -38,42 +49,81 @@ class Agreement(NamedTuple):
         return f"{shown(self.mcc)} [{self.interval.lower:.2f}, {self.interval.upper:.2f}]"
 
 
-def agreement_of(examples: Examples, flags: Bools, confidence: float, seed: int) -> Agreement:
-    """Counted, with an interval that resamples whole groups of the examples."""
-    counts = confusion(examples.is_failure, flags)
-    value = mcc(counts)
-    interval = (
-        None
-        if value is None
-        else mcc_interval(examples.is_failure, flags, examples.groups, confidence=confidence, seed=seed)
+def agreement_of(examples: Examples, flags: Flags, confidence: float = 0.9, seed: int = 0) -> Agreement:
+    """Counted where the flags are known, with an interval that resamples whole groups of the examples."""
+    known = flags.is_known
+    is_failure, said = examples.is_failure[known], flags.said[known]
+    counts = confusion(is_failure, said)
+    groups = np.asarray(examples.groups, dtype=str)[known].tolist()
+    interval = mcc_interval(is_failure, said, groups, confidence=confidence, seed=seed)
+    return Agreement(counts, mcc(counts), interval, len(set(groups)))
+
+
+def agreement_at(
+    prevalence: float | None, measured: Agreement, examples: Examples, flags: Flags, quality: QualitySettings, seed: int
+) -> dict[str, Any] | None:
+    """The agreement as it would be where this share of the traces fails; None where the share is not known."""
+    counts = measured.counts
+    n_negatives = counts.n - counts.n_positives
+    if prevalence is None or not counts.n_positives or not n_negatives:
+        return None
+    known = flags.is_known
+    groups = np.asarray(examples.groups, dtype=str)[known].tolist()
+    interval = mcc_interval(
+        examples.is_failure[known],
+        flags.said[known],
+        groups,
+        confidence=quality.confidence,
+        seed=seed,
+        prevalence=prevalence,
     )
-    return Agreement(counts, value, interval)
+    value = mcc_of_rates(counts.tp / counts.n_positives, counts.tn / n_negatives, prevalence)
+    return {"prevalence": round(prevalence, _DIGITS), **_stored_figures(value, interval)}
+
+
+def mistakes_of(examples: Examples, flags: Flags) -> Mistakes:
+    """The held-out examples that it gets wrong, those with the most weight first."""
+    ids = np.array(examples.trace_ids, dtype=str)
+    order = np.lexsort((ids, -examples.weight))
+    is_wrong = flags.is_known & (flags.said != examples.is_failure)
+    missed, false_alarms = (
+        ids[[row for row in order if is_wrong[row] and examples.is_failure[row] == wanted]][:_MAX_MISTAKES].tolist()
+        for wanted in (True, False)
+    )
+    return Mistakes(missed=missed, false_alarms=false_alarms)
 
 
 def quality_block(
-    measured: Agreement, flattering: Agreement, examples: Examples, confidence: float, program: dict[str, Any]
-) -> dict[str, Any]:
+    measured: Agreement,
+    flattering: Agreement,
+    baselines: Mapping[str, Agreement],
+    at_production: dict[str, Any] | None,
+    chosen: Competitor,
+    confidence: float,
+) -> Quality:
     """The figures that an artifact carries, bound to its program."""
-    return {
+    return Quality(
         **measured.counts._asdict(),
-        "mcc": stored(measured.mcc),
-        "mcc_lower": stored(measured.lower),
-        "mcc_upper": stored(measured.upper),
-        "confidence": confidence,
-        "in_sample_mcc": stored(flattering.mcc),
-        "n_sessions": len(set(examples.groups)),
-        "program_sha256": program_sha256(program),
-    }
+        n_faults=chosen.n_faults,
+        **_stored_figures(measured.mcc, measured.interval),
+        confidence=confidence,
+        in_sample_mcc=stored(flattering.mcc),
+        n_sessions=measured.n_groups,
+        program_sha256=program_sha256(chosen.program),
+        in_sample=Figures(**flattering.counts._asdict(), **_stored_figures(flattering.mcc, flattering.interval)),
+        baselines=[Baseline(name=name, **_stored_figures(each.mcc, each.interval)) for name, each in baselines.items()],
+        at_production=None if at_production is None else AtProduction(**at_production),
+        cost_usd_per_verdict=stored(chosen.cost_usd_per_verdict),
+    )
+
+
+def _stored_figures(value: float | None, interval: Interval | None) -> dict[str, Any]:
+    lower, upper = (None, None) if interval is None else interval
+    return {"mcc": stored(value), "mcc_lower": stored(lower), "mcc_upper": stored(upper)}
 
 
 def quality_row(
-    artifact: Artifact,
-    split: str,
-    agreement: Agreement,
-    examples: Examples,
-    labels_fingerprint: int,
-    confidence: float,
-    now: datetime,
+    artifact: Artifact, split: str, agreement: Agreement, labels_fingerprint: int, confidence: float, now: datetime
 ) -> dict[str, Any]:
     """An EVALUATOR_QUALITY row."""
     return {
@@ -84,12 +134,10 @@ def quality_row(
         "measured_at": now,
         "split": split,
         **agreement.counts._asdict(),
-        "n_faults": 0,
-        "mcc": stored(agreement.mcc),
-        "mcc_lower": stored(agreement.lower),
-        "mcc_upper": stored(agreement.upper),
+        "n_faults": artifact.quality.get("n_faults", 0) if split == "held_out" else 0,
+        **_stored_figures(agreement.mcc, agreement.interval),
         "confidence": confidence,
-        "n_sessions": len(set(examples.groups)),
+        "n_sessions": agreement.n_groups,
         "labels_fingerprint": labels_fingerprint,
     }
 

@@ -1,6 +1,5 @@
-"""Is a challenger better than the incumbent? Both on the same examples, paired, whole groups resampled."""
+"""Is one evaluator better than another? Both on the same examples, paired, whole groups resampled."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +9,12 @@ from numpy.typing import NDArray
 from evalpipe.evaluators.artifact import Artifact
 from evalpipe.evaluators.run import run_evaluators
 from evalpipe.generation.examples import Examples
+from evalpipe.generation.flags import Flags
 from evalpipe.quality.confusion import confusion, mcc
+from evalpipe.quality.intervals import mcc_of_cells, resampled_sums
 from evalpipe.settings import LlmSettings
 
 Bools = NDArray[np.bool_]
-
-_N_DRAWS = 2_000
 
 
 class Comparison(NamedTuple):
@@ -27,45 +26,35 @@ class Comparison(NamedTuple):
     n_examples: int
 
 
-def incumbent_flags(incumbent: Artifact, examples: Examples) -> list[bool | None]:
-    """What the incumbent says of each example without having seen it; None where it cannot tell.
+def incumbent_flags(incumbent: Artifact, examples: Examples, llm: LlmSettings) -> Flags:
+    """What the incumbent says of each example without having seen it; not known where it cannot tell.
 
     Of a trace it was made from, its held-out prediction; of a later one, its verdict.
     """
     view = examples.view
     later = view.filter(~pl.col("trace_id").is_in(list(incumbent.held_out)))
-    verdicts = run_evaluators([incumbent], later, llm=LlmSettings()).filter(pl.col("outcome") != "fault")
+    verdicts = run_evaluators([incumbent], later, llm=llm).filter(pl.col("outcome") != "fault")
     said = dict(verdicts.select("trace_id", pl.col("outcome") == "fail").iter_rows())
     known = {**said, **incumbent.held_out}
-    return [known.get(trace) for trace in examples.trace_ids]
+    return Flags.of([known.get(trace) for trace in examples.trace_ids])
 
 
-def compare(examples: Examples, challenger: Bools, incumbent: Sequence[bool | None], *, seed: int) -> Comparison:
-    """Challenger's held-out predictions against the incumbent's, where both exist."""
-    both = np.array([flag is not None for flag in incumbent], dtype=bool)
-    is_failure = examples.is_failure[both]
-    flags = (challenger[both], np.array([flag for flag in incumbent if flag is not None], dtype=bool))
-    _, group = np.unique(np.asarray(examples.groups, dtype=str)[both], return_inverse=True)
-    n_groups = int(group.max(initial=-1)) + 1
-    if n_groups == 0:
+def compare(examples: Examples, challenger: Flags, incumbent: Flags, *, seed: int) -> Comparison:
+    """The challenger's held-out predictions against the incumbent's, where both are known."""
+    both = challenger.is_known & incumbent.is_known
+    if not both.any():
         return Comparison(None, None, 0.0, 0)
-    generator = np.random.default_rng(seed)
-    times_drawn = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=_N_DRAWS)
-    drawn = [_drawn_mcc(is_failure, flag, group, times_drawn) for flag in flags]
+    is_failure, groups = examples.is_failure[both], np.asarray(examples.groups, dtype=str)[both]
+    flags = (challenger.said[both], incumbent.said[both])
+    cells = np.stack([_cells(is_failure, said) for said in flags], axis=1)
+    drawn = mcc_of_cells(resampled_sums(cells, groups, np.random.default_rng(seed)))
     # Undefined is no agreement shown: it neither beats nor loses to another undefined one.
-    better = float(np.mean(np.nan_to_num(drawn[0]) > np.nan_to_num(drawn[1])))
-    return Comparison(
-        mcc(confusion(is_failure, flags[0])), mcc(confusion(is_failure, flags[1])), better, int(both.sum())
-    )
+    better = float(np.mean(np.nan_to_num(drawn[:, 0]) > np.nan_to_num(drawn[:, 1])))
+    of_challenger, of_incumbent = (mcc(confusion(is_failure, said)) for said in flags)
+    return Comparison(of_challenger, of_incumbent, better, int(both.sum()))
 
 
-def _drawn_mcc(
-    is_failure: Bools, flag: Bools, group: NDArray[np.int64], times_drawn: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    cells = np.stack([is_failure & flag, ~is_failure & flag, ~is_failure & ~flag, is_failure & ~flag], axis=1)
-    per_group = np.zeros((times_drawn.shape[1], 4))
-    np.add.at(per_group, group, cells.astype(np.float64))
-    tp, fp, tn, fn = (times_drawn @ per_group).T
-    margins = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(margins > 0, (tp * tn - fp * fn) / np.sqrt(margins), np.nan)
+def _cells(is_failure: Bools, said: Bools) -> NDArray[np.float64]:
+    """Each example in its cell: tp, fp, tn, fn."""
+    cells = [is_failure & said, ~is_failure & said, ~is_failure & ~said, is_failure & ~said]
+    return np.stack(cells, axis=1).astype(np.float64)

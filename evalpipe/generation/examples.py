@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from evalpipe.errors import NotEnoughEvidenceError
 from evalpipe.evaluators.folds import n_groups_with_failures
+from evalpipe.evaluators.view import evaluator_view
 from evalpipe.generation.groups import case_groups
 from evalpipe.settings import GenerationSettings
-from evalpipe.traces.view import view_frame
+
+_age = ((pl.col("labelled_at").max() - pl.col("labelled_at")).dt.total_seconds() / 86_400).alias("age_days")
 
 MIN_FAILURE_GROUPS = 5  # fewer independent sightings cannot be shared out over folds that each still hold some
 
@@ -50,24 +52,28 @@ class Evidence(NamedTuple):
     n_failure_groups: int
 
 
-def examples_for(labels: pl.DataFrame, traces: pl.DataFrame, settings: GenerationSettings) -> Examples:
-    """The examples of one issue, from its LABELS and the TRACES rows they speak of.
+def examples_for(
+    labels: pl.DataFrame, traces: pl.DataFrame, settings: GenerationSettings, features: pl.DataFrame | None = None
+) -> Examples:
+    """The examples of one issue, from its LABELS, the TRACES rows they speak of and the TRACE_FEATURES of these.
 
     A failure is a row with is_failure; every other labelled trace is a negative, whether people called it good or
-    found another failure in it. Negatives come only from services
-    where the failure was seen: telling two services apart is no evidence of a failure. A label whose trace is not
-    there is left out. Raises NotEnoughEvidenceError when too few remain.
+    found another failure in it. Negatives come only from services where the failure was seen: telling two services
+    apart is no evidence of a failure. A label weighs half as much for every `half_life_days` that it is older than the
+    newest one, because applications change. A label whose trace is not there is left out. Raises
+    NotEnoughEvidenceError when too few remain.
     """
     known = traces.unique("trace_id", keep="first").join(
-        labels.unique("trace_id", keep="last", maintain_order=True).select("trace_id", "is_failure", "weight"),
+        labels.unique("trace_id", keep="last", maintain_order=True).select("trace_id", "is_failure", "weight", _age),
         on="trace_id",
     )
     seen_in = known.filter("is_failure")["service_name"].unique()
     rows = known.filter(pl.col("service_name").is_in(seen_in.implode())).sort("trace_id")
+    freshness = 0.5 ** (rows["age_days"].to_numpy() / settings.half_life_days)
     examples = Examples(
-        view=view_frame(rows.drop("is_failure", "weight")),
+        view=evaluator_view(rows.drop("is_failure", "weight", "age_days"), features),
         is_failure=rows["is_failure"].to_numpy(),
-        weight=rows["weight"].to_numpy(),
+        weight=rows["weight"].to_numpy() * freshness,
         groups=case_groups(rows),
     )
     require_evidence(examples, settings)

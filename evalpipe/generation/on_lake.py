@@ -9,9 +9,9 @@ import polars as pl
 from evalpipe.errors import NotEnoughEvidenceError, StateError
 from evalpipe.evaluators.artifact import Artifact
 from evalpipe.evaluators.catalog import current_evaluators, load, write_artifact
-from evalpipe.evaluators.on_lake import labelled_traces, standing
-from evalpipe.generation.choose import Generated, IssueRef, generate
+from evalpipe.evaluators.on_lake import features_of, labelled_traces, standing
 from evalpipe.generation.examples import examples_for
+from evalpipe.generation.generate import Generated, IssueRef, generate
 from evalpipe.generation.triggers import Attempt, labels_fingerprint, waiting
 from evalpipe.ids import evaluator_id
 from evalpipe.lake.store import Lake
@@ -60,7 +60,8 @@ def _generate(
 ) -> Generated:
     earlier = lake.read(EVALUATORS, pl.col("issue_id") == issue["issue_id"]).sort("version")
     try:
-        examples = examples_for(labels, labelled_traces(lake, labels), settings.generation)
+        traces = labelled_traces(lake, labels)
+        examples = examples_for(labels, traces, settings.generation, features_of(lake, traces))
         return generate(
             IssueRef(issue["issue_id"], issue["name"], sorted(issue["services"])),
             examples,

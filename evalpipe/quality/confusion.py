@@ -38,6 +38,17 @@ def confusion(is_failure: Bools, is_flagged: Bools) -> Confusion:
     )
 
 
+def mcc_of_rates(tpr: float, tnr: float, prevalence: float) -> float | None:
+    """The Matthews correlation of an evaluator with these rates, where this share of the traces shows the failure.
+
+    What people annotate is enriched with failures; the same evaluator agrees less with people where failures are rare.
+    None where the correlation is undefined. Equals `mcc` of the expected counts.
+    """
+    flagged = tpr * prevalence + (1 - tnr) * (1 - prevalence)
+    margins = flagged * (1 - flagged) * prevalence * (1 - prevalence)
+    return None if margins <= 0 else (tpr + tnr - 1) * prevalence * (1 - prevalence) / math.sqrt(margins)
+
+
 def mcc(counts: Confusion) -> float | None:
     """Matthews correlation of verdicts with labels, in [-1, 1]. None when a margin is empty: undefined is not zero.
 

@@ -12,9 +12,9 @@ import pytest
 from evalpipe.errors import ArtifactError
 from evalpipe.evaluators.features import features_of
 from evalpipe.evaluators.learned import LearnedModel
+from evalpipe.evaluators.view import evaluator_view
 from evalpipe.quality.confusion import confusion, mcc
 from evalpipe.settings import GenerationSettings
-from evalpipe.traces.view import view_frame
 from evalpipe_tests.generation.made import planted_examples
 from evalpipe_tests.generation.planted import planted
 
@@ -33,7 +33,7 @@ def model(examples) -> LearnedModel:
 
 def test_what_is_learned_holds_on_later_traces(model: LearnedModel):
     later = planted("claim", 60, 240, seed=9)
-    agreement = mcc(confusion(later.labels["is_failure"].to_numpy(), model.flag(view_frame(later.traces))))
+    agreement = mcc(confusion(later.labels["is_failure"].to_numpy(), model.flag(evaluator_view(later.traces))))
     assert agreement is not None
     assert agreement >= 0.9
 

@@ -1,5 +1,7 @@
 """From labels to examples, and what is missing in words."""
 
+from datetime import timedelta
+
 import polars as pl
 import pytest
 
@@ -20,6 +22,19 @@ def test_examples_are_sorted_and_keep_label_and_weight_of_their_trace():
     assert examples.is_failure.tolist() == [truth[trace] for trace in examples.trace_ids]
     assert examples.weight.tolist() == [0.5 if failed else 1.0 for failed in examples.is_failure.tolist()]
     assert (examples.n_positives, examples.n_negatives) == (12, 20)
+
+
+def test_a_label_weighs_half_as_much_for_every_half_life_that_it_is_older():
+    made = planted("rude", 12, 20, seed=1)
+    old = made.labels["trace_id"][3]
+    earlier = pl.col("labelled_at") - timedelta(days=60)
+    labels = made.labels.with_columns(
+        labelled_at=pl.when(pl.col("trace_id") == old).then(earlier).otherwise("labelled_at")
+    )
+    examples = examples_for(labels, made.traces, GenerationSettings(half_life_days=30))
+    weights = dict(zip(examples.trace_ids, examples.weight.tolist(), strict=True))
+    assert weights.pop(old) == pytest.approx(0.25)  # 60 days are two half-lives
+    assert set(weights.values()) == {1.0}
 
 
 def test_a_label_whose_trace_is_gone_is_left_out():

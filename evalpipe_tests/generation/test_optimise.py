@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from evalpipe.evaluators.rules import compile_rule, explain_rule, validate_rule
+from evalpipe.evaluators.view import evaluator_view
 from evalpipe.generation.bank import predicate_bank
 from evalpipe.generation.examples import Examples
 from evalpipe.generation.optimise import _cells, _Loader, evolve_rule
 from evalpipe.quality.confusion import confusion, mcc
 from evalpipe.settings import GenerationSettings
-from evalpipe.traces.view import view_frame
 from evalpipe_tests.generation.made import QUICK, planted_examples
 from evalpipe_tests.generation.planted import planted
 
@@ -23,7 +23,7 @@ def test_a_structural_mode_is_found_from_ten_failures_and_holds_on_later_traces(
     bank = predicate_bank(examples.view, examples.groups)
     evolved = evolve_rule(bank, np.arange(50), examples.is_failure, examples.weight, QUICK, seed=7)
     later = planted(mode, 100, 400, seed=5)
-    flags = view_frame(later.traces).select(compile_rule(evolved.rule)).to_series().to_numpy()
+    flags = evaluator_view(later.traces).select(compile_rule(evolved.rule)).to_series().to_numpy()
     agreement = mcc(confusion(later.labels["is_failure"].to_numpy(), flags))
     assert agreement is not None
     assert agreement >= 0.95, explain_rule(evolved.rule)

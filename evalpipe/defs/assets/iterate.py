@@ -27,12 +27,13 @@ from evalpipe.tables import (
     LABELS,
     PREVALENCE,
     QUEUE_YIELD,
+    TRACE_FEATURES,
     TRACES,
     VERDICTS,
 )
 
 
-@dg.asset(**spec(VERDICTS, "iterate"), **BY_DAY, deps=[TRACES.name, EVALUATORS_OF_ALL_ISSUES])
+@dg.asset(**spec(VERDICTS, "iterate"), **BY_DAY, deps=[TRACES.name, TRACE_FEATURES.name, EVALUATORS_OF_ALL_ISSUES])
 def verdicts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     should_be = expected(opened, "verdicts", home.now())

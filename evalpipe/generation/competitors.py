@@ -1,0 +1,188 @@
+"""The kinds of evaluator that compete for an issue: each fitted on all examples, and judged where it had not seen them.
+
+Everything that looks at a label happens inside a fold once and on all examples once: the first gives the figures, the
+second the evaluator that may ship. How a rule is found is in optimise.py, a learned evaluator in
+evaluators/fitting.py; which competitor ships is decided in choose.py.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from evalpipe.evaluators.artifact import Artifact
+from evalpipe.evaluators.features import Features, features_of
+from evalpipe.evaluators.folds import grouped_folds
+from evalpipe.evaluators.learned import LearnedModel
+from evalpipe.evaluators.rules import compile_rule, explain_rule
+from evalpipe.evaluators.words import Ints
+from evalpipe.generation.bank import Bank, predicate_bank
+from evalpipe.generation.examples import Examples
+from evalpipe.generation.flags import Flags
+from evalpipe.generation.optimise import Evolved, evolve_rule
+from evalpipe.settings import GenerationSettings, JudgeSettings, LlmSettings
+
+Bools = NDArray[np.bool_]
+Kind = Literal["rule", "learned", "judge"]
+
+
+class Competitor(NamedTuple):
+    """One kind of evaluator for the issue."""
+
+    kind: Kind
+    program: dict[str, Any]
+    explanation: str
+    held_out: Flags  # by procedures that had not seen the example
+    in_sample: Flags  # by the program itself, which flatters it
+    can_flag: bool  # False of a rule that never fires
+    lineage: list[dict[str, Any]]
+    stop_reason: str
+    spent: Mapping[str, Any]
+    engines: tuple[str, ...]  # the libraries whose versions made it
+    split: Mapping[str, Any] | None = None  # what was held out, where that is not the folds of the material
+    n_faults: int = 0  # held-out examples on which it could not tell
+    cost_usd_per_verdict: float | None = 0.0  # None: the model has no known price
+
+
+@dataclass(frozen=True)
+class Material:
+    """What all folds and kinds share: made from the traces, without their labels."""
+
+    examples: Examples
+    bank: Bank
+    features: Features
+    settings: GenerationSettings
+
+    @classmethod
+    def of(cls, examples: Examples, settings: GenerationSettings) -> "Material":
+        """The predicates and features of the examples, counted once."""
+        return cls(examples, predicate_bank(examples.view, examples.groups), features_of(examples.view), settings)
+
+    def folds(self) -> list[Ints]:
+        """The fold of each example, once per repeat; the same for every kind, so that figures can be paired."""
+        examples, settings = self.examples, self.settings
+        return [
+            grouped_folds(examples.is_failure, examples.groups, n_folds=settings.n_folds, seed=settings.seed + repeat)
+            for repeat in range(settings.n_repeats)
+        ]
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Sums then do not depend on the number of cores, and issues are generated side by side."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield
+
+
+def rule_competitor(material: Material) -> Competitor:
+    """A rule, evolved on all examples."""
+    evolved = _fit_rule(material, _everything(material), material.settings.seed)
+    return Competitor(
+        kind="rule",
+        program={"rule": evolved.rule},
+        explanation=explain_rule(evolved.rule),
+        held_out=out_of_fold(
+            material, lambda train, test, seed: _rule_flags(_fit_rule(material, train, seed), material, test)
+        ),
+        in_sample=Flags.all_known(_rule_flags(evolved, material, _everything(material))),
+        can_flag=evolved.rule["op"] != "constant",
+        lineage=evolved.lineage,
+        stop_reason=evolved.stop_reason,
+        spent={"n_metric_calls": evolved.n_metric_calls},
+        engines=("gepa", "polars", "numpy"),
+    )
+
+
+def learned_competitor(material: Material) -> Competitor:
+    """A learned evaluator, fitted on all examples."""
+    view = material.examples.view
+    model = _fit_learned(material, _everything(material), material.settings.seed)
+    return Competitor(
+        kind="learned",
+        program=model.to_program(),
+        explanation=model.describe(),
+        # Judged as in production, by the stored program and not by the fit's own matrices.
+        held_out=out_of_fold(material, lambda train, test, seed: _fit_learned(material, train, seed).flag(view[test])),
+        in_sample=Flags.all_known(model.flag(view)),
+        can_flag=True,
+        lineage=[],
+        stop_reason="fitted",
+        spent={"n_metric_calls": 0},
+        engines=("scikit-learn", "polars", "numpy"),
+    )
+
+
+def judge_competitor(
+    issue_name: str,
+    material: Material,
+    notes: Mapping[str, str],
+    incumbent: Artifact | None,
+    llm: LlmSettings,
+    judges: JudgeSettings,
+) -> Competitor:
+    """A language model with an instruction that was evolved on some of the examples and is judged on the rest.
+
+    It goes on from the incumbent where that is a judge. Raises EvaluatorFaultError when the model fails or the budget
+    does not suffice, NotEnoughEvidenceError when the examples cannot be shared out.
+    """
+    # Imported here: what needs a model server is no part of generating without one.
+    from evalpipe.generation.judging import evolve_judge
+
+    program = incumbent.program if incumbent is not None and incumbent.kind == "judge" else None
+    evolved = evolve_judge(
+        issue_name, material.examples, notes, incumbent=program, llm=llm, judges=judges, seed=material.settings.seed
+    )
+    return Competitor(
+        kind="judge",
+        program=evolved.program,
+        explanation=evolved.explanation,
+        held_out=Flags.of(evolved.held_out),
+        in_sample=Flags.of(evolved.in_sample),
+        can_flag=True,
+        lineage=evolved.lineage,
+        stop_reason=evolved.stop_reason,
+        spent=evolved.spent,
+        engines=("gepa", "dspy", "litellm"),
+        split=evolved.split,
+        cost_usd_per_verdict=evolved.cost_usd_per_verdict,
+    )
+
+
+def out_of_fold(material: Material, predict: Callable[[Ints, Ints, int], Bools]) -> Flags:
+    """What `predict`(train, test, seed) says of each example from the other folds; of several repeats the majority."""
+    repeats: list[Bools] = []
+    for repeat, fold_of in enumerate(material.folds()):
+        said = np.zeros(len(fold_of), dtype=bool)
+        for fold in range(int(fold_of.max()) + 1):
+            train, test = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+            said[test] = predict(train, test, material.settings.seed + repeat)
+        repeats.append(said)
+    return Flags.all_known(2 * np.sum(repeats, axis=0) > len(repeats))
+
+
+def _everything(material: Material) -> Ints:
+    return np.arange(len(material.examples.is_failure))
+
+
+def _fit_rule(material: Material, rows: Ints, seed: int) -> Evolved:
+    examples = material.examples
+    return evolve_rule(material.bank, rows, examples.is_failure, examples.weight, material.settings, seed)
+
+
+def _fit_learned(material: Material, rows: Ints, seed: int) -> LearnedModel:
+    examples = material.examples
+    return LearnedModel.fit_rows(
+        material.features, rows, examples.is_failure, examples.weight, examples.groups, material.settings, seed
+    )
+
+
+def _rule_flags(evolved: Evolved, material: Material, rows: Ints) -> Bools:
+    # By the compiled rule, as in production, and not by the search's own matrices.
+    view: pl.DataFrame = material.examples.view[rows]
+    return view.select(compile_rule(evolved.rule)).to_series().to_numpy()
