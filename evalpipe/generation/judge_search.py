@@ -39,7 +39,7 @@ def search(start: JudgeProgram, trials: Trials, reflector: Reflector, split: Jud
     from gepa.api import optimize
 
     adapter = _Adapter(start, trials, reflector, split)
-    parents = Parents(start, trials, split)
+    parents = Parents(start, trials, reflector, split)
     stopper = Stopper(start, trials, reflector, split)
     result = optimize(
         seed_candidate={COMPONENT: start.instruction},
@@ -122,39 +122,38 @@ class Minibatches:
 class Parents:
     """Which instruction is rewritten next, and whether its child is accepted.
 
-    The next parent is the one that agrees best on validation; after two children in a row that were not accepted it is
-    the next best one, and so on. gepa's Pareto frontier holds whoever guesses one example right: it kept returning to
-    the first instruction, for a third of all calls. A child is accepted when its verdicts on the minibatch are worth
-    more than its parent's.
+    The next parent is the one that agrees best on validation; after two reflections in a row without an accepted child
+    it is the next best one, and so on. gepa's Pareto frontier holds whoever guesses one example right: it kept
+    returning to the first instruction, for a third of all calls. A child is accepted when its verdicts on the
+    minibatch are worth more than its parent's; judged on more than that, a lucky parent is never left.
     """
 
-    def __init__(self, start: JudgeProgram, trials: Trials, split: JudgeSplit, component: str = COMPONENT) -> None:
+    def __init__(
+        self,
+        start: JudgeProgram,
+        trials: Trials,
+        reflector: Reflector,
+        split: JudgeSplit,
+        component: str = COMPONENT,
+    ) -> None:
         self._start = start
         self._trials = trials
-        self._validation = split.validation
+        self._reflector = reflector
+        self._split = split
         self._component = component
-        self._asked_at_accepted = (0, 0)  # instructions accepted, and selections when the last one was
-        self._n_selected = 0
 
     def select_candidate_idx(self, state: Any) -> int:
         texts = [candidate[self._component] for candidate in state.program_candidates]
-        if len(texts) > self._asked_at_accepted[0]:
-            self._asked_at_accepted = (len(texts), self._n_selected)
-        n_in_vain = self._n_selected - self._asked_at_accepted[1]
-        self._n_selected += 1
-        agreement = [self._trials.mcc(with_instruction(self._start, text), self._validation) for text in texts]
+        self._reflector.accepted(len(texts))
+        agreement = [self._trials.mcc(with_instruction(self._start, text), self._split.validation) for text in texts]
         by_agreement = sorted(range(len(texts)), key=lambda i: (-round(agreement[i], 9), -i))
-        return by_agreement[(n_in_vain // 2) % len(by_agreement)]
+        return by_agreement[(self._reflector.n_in_vain // 2) % len(by_agreement)]
 
     def should_accept(self, proposal: Any, state: Any) -> bool:
-        parent = state.program_candidates[proposal.parent_program_ids[0]]
-        before = self._worth(parent, proposal.eval_before.outputs)
-        return self._worth(proposal.candidate, proposal.eval_after.outputs) > before + 1e-9
-
-    def _worth(self, candidate: Mapping[str, str], outputs: Sequence[Any]) -> float:
-        seen: list[Seen] = [output if isinstance(output, Seen) else output.seen for output in outputs]
-        rows, verdicts = [one.row for one in seen], [one.verdict for one in seen]
-        return self._trials.worth(candidate[self._component], rows, verdicts)
+        texts = (state.program_candidates[proposal.parent_program_ids[0]], proposal.candidate)
+        parent, child = (with_instruction(self._start, text[self._component]) for text in texts)
+        rows = [(seen if isinstance(seen, Seen) else seen.seen).row for seen in proposal.eval_after.outputs]
+        return self._trials.worth(child, rows) > self._trials.worth(parent, rows) + 1e-9
 
 
 class Stopper:
@@ -171,14 +170,10 @@ class Stopper:
         self._split = split
         self._component = component
         self._n_further = calls_of_iteration(trials.judges, split) + calls_of_end(trials.judges, split)
-        self._n_accepted = 1
-        self._accepted_at = 0
 
     def __call__(self, gepa_state: Any) -> bool:
         judges = self._trials.judges
-        n_accepted = len(gepa_state.program_candidates)
-        if n_accepted > self._n_accepted:
-            self._n_accepted, self._accepted_at = n_accepted, gepa_state.i
+        self._reflector.accepted(len(gepa_state.program_candidates))
         newest = with_instruction(self._start, gepa_state.program_candidates[-1][self._component])
         if self.error is not None or self._reflector.error is not None:
             self.reason = "the model could not be asked any more"
@@ -188,8 +183,10 @@ class Stopper:
             self.reason = f"{_MAX_EMPTY} reflections in a row proposed nothing new"
         elif gepa_state.i + 1 >= judges.iterations:
             self.reason = f"all {judges.iterations} iterations were used"
-        elif gepa_state.i - self._accepted_at >= judges.patience:
-            self.reason = f"{judges.patience} iterations without a better instruction"
+        elif self._reflector.n_in_vain >= judges.patience:
+            self.reason = f"{judges.patience} reflections without a better instruction"
+        elif self._trials.is_known_right(newest, self._split.train):
+            self.reason = "an instruction without errors on the training examples was found"
         elif not self._trials.model.ledger.affords(self._n_further):
             self.reason = "the budget leaves no further iteration (EVALPIPE_LLM__MAX_CALLS, MAX_TOKENS, MAX_COST_USD)"
         return bool(self.reason)

@@ -16,6 +16,7 @@ from evalpipe.settings import JudgeSettings
 Bools = NDArray[np.bool_]
 
 _SHARES = (0.4, 0.3, 0.3)  # of train, validation and test while examples are few
+_FAILURES = 1 / 3  # of a full part: others are more various, and the failures that are held out carry the figure
 _NAMES = ("train", "validation", "test")
 
 
@@ -35,7 +36,7 @@ class JudgeSplit(NamedTuple):
 
 
 def split_for_judge(is_failure: Bools, groups: Sequence[str], judges: JudgeSettings, seed: int) -> JudgeSplit:
-    """Train and validation of at most their sizes, half failures where there are so many; the rest is test.
+    """Train and validation of at most their sizes, a third failures where there are so many; the rest is test.
 
     While examples of a class are few they are shared 40 / 30 / 30. Raises NotEnoughEvidenceError when a part would lack
     failures or others.
@@ -43,7 +44,7 @@ def split_for_judge(is_failure: Bools, groups: Sequence[str], judges: JudgeSetti
     n_failures = int(is_failure.sum())
     n_others = len(is_failure) - n_failures
     limits = (judges.max_train, judges.max_validation)
-    failures = _sizes(n_failures, [limit // 2 for limit in limits])
+    failures = _sizes(n_failures, [max(1, round(_FAILURES * limit)) for limit in limits])
     others = _sizes(n_others, [limit - n for limit, n in zip(limits, failures, strict=False)])
     part_of = _dealt(is_failure, groups, failures, others, seed)
     parts = [np.flatnonzero(part_of == part).tolist() for part in range(3)]

@@ -6,6 +6,8 @@ figures mean the same under either.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +37,7 @@ class Trials:
     n_faults: int = 0
     n_reused: int = 0
     _said: dict[tuple[str, int], Verdict] = field(default_factory=dict)
+    _lock: Any = field(default_factory=Lock)  # dspy judges several examples at once, each by itself
 
     def __post_init__(self) -> None:
         self.transcripts = self.examples.view["transcript"].to_list()
@@ -60,7 +63,8 @@ class Trials:
         for row, verdict in said.items():
             self._said[key, row] = judge.judge(self.transcripts[row]) if verdict.outcome == "fault" else verdict
         verdicts = [self._said[key, row] for row in rows]
-        self.n_faults += sum(self._said[key, row].outcome == "fault" for row in new)
+        with self._lock:
+            self.n_faults += sum(self._said[key, row].outcome == "fault" for row in new)
         self._require_verdicts(verdicts)
         return verdicts
 
@@ -81,16 +85,23 @@ class Trials:
             for row, verdict in zip(rows, self.verdicts(program, rows), strict=True)
         )
 
-    def worth(self, instruction: str, rows: Sequence[int], verdicts: Sequence[Verdict]) -> float:
-        """What an instruction is worth by its verdicts on a batch: the MCC of the whole batch, less faults and length.
+    def is_known_right(self, program: JudgeProgram, rows: Sequence[int]) -> bool:
+        """Whether all of these examples were asked about, and every verdict is right."""
+        verdicts = [(row, self.known(program, row)) for row in rows]
+        return all(v is not None and v.has_failed == self.is_failure(row) for row, v in verdicts)
+
+    def worth(self, program: JudgeProgram, rows: Sequence[int]) -> float:
+        """What a judge is worth by its verdicts on a batch: the MCC of the whole batch, less faults and length.
 
         Half an example in every cell keeps it defined and moderate on the few examples of a minibatch.
         """
-        truth, flags = self._judged(rows, verdicts)
+        truth, flags = self._judged(rows, self.verdicts(program, rows))
         counts = np.array(confusion(truth, flags)) + 0.5
         tp, fp, tn, fn = counts.tolist()
         agreement = (tp * tn - fp * fn) / float(np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
-        return agreement - _FAULT_PRICE * (1 - len(truth) / len(rows)) - _LENGTH_PRICE * len(instruction) / 1_000
+        return (
+            agreement - _FAULT_PRICE * (1 - len(truth) / len(rows)) - _LENGTH_PRICE * len(program.instruction) / 1_000
+        )
 
     def _judged(self, rows: Sequence[int], verdicts: Sequence[Verdict]) -> tuple[np.ndarray, np.ndarray]:
         pairs = [(self.is_failure(row), v.has_failed) for row, v in zip(rows, verdicts, strict=True)]

@@ -58,10 +58,13 @@ class Reflector:
         self._llm = llm
         self.lessons: dict[str, str] = {}  # of each instruction that was proposed
         self.n_empty = 0  # reflections in a row that proposed nothing
+        self.n_in_vain = 0  # reflections since an instruction was accepted
+        self._n_accepted = 0
         self.error: EvaluatorFaultError | None = None
 
     def propose(self, instruction: str, reviewed: Sequence[Reviewed]) -> str | None:
         """Another instruction; None when the model says nothing new or nothing that can be used."""
+        self.n_in_vain += 1
         try:
             proposal = self._asked(instruction, reviewed)
         except (BudgetError, ModelDownError) as error:
@@ -75,6 +78,11 @@ class Reflector:
         self.n_empty = 0
         self.lessons.setdefault(proposal.instruction, proposal.lesson)
         return proposal.instruction
+
+    def accepted(self, n_instructions: int) -> None:
+        """Be told how many instructions have been accepted so far."""
+        if n_instructions > self._n_accepted:
+            self._n_accepted, self.n_in_vain = n_instructions, 0
 
     def _asked(self, instruction: str, reviewed: Sequence[Reviewed]) -> Proposal | None:
         # A model of the usual window reads the notes whole and of each trace its share.
