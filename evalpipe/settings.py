@@ -186,11 +186,11 @@ class JudgeSettings(_Stage):
     """
 
     backend: Literal["gepa", "dspy"] = "gepa"
-    max_train: Count = 40  # examples that the reflection learns from, failures and others in turn
+    max_train: Count = 40  # examples that the reflection learns from, a third failures where there are so many
     max_validation: Count = 40  # examples that every accepted instruction is tried on
     minibatch: int = Field(default=6, ge=2)  # half failures, half others
     iterations: Count = 20
-    patience: Count = 8  # iterations without an accepted instruction
+    patience: Count = 8  # reflections in a row without an accepted instruction
     n_cases: Count = 4  # few-shot cases; half failures, half others
     n_samples: int = Field(default=1, ge=1)  # of one trace; the majority is the verdict
     max_fault_share: Share = 0.2  # of a batch without a verdict: above it the run stops, and resumes when asked again
