@@ -134,7 +134,7 @@ def generate(
         services=sorted(issue.services),
         program=program,
         explanation=explanation,
-        patterns=pattern_table(material.bank, examples.view, examples.is_failure),  # type: ignore[arg-type]
+        patterns=pattern_table(material.bank, examples.view, examples.is_failure, examples.groups),  # type: ignore[arg-type]
         provenance=_provenance(material, held_out, rule, kind, labels_fingerprint, lake_versions),
         held_out=dict(zip(examples.trace_ids, flags.tolist(), strict=True)),
         quality=quality_block(measured, flattering, examples, quality.confidence, program),  # type: ignore[arg-type]
