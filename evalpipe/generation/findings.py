@@ -91,12 +91,17 @@ def family_of(rule: Rule) -> str:
             return "tools"
 
 
-def tools_named(rule: Rule) -> set[str]:
-    """The tools that a finding names, but for one that says only whether a tool is called."""
+def calls_asked(rule: Rule) -> set[str | None]:
+    """The tools without whose call a finding could not hold or fail (None: the failure of any tool).
+
+    Empty for one that asks no more than whether a tool is called.
+    """
     if rule["op"] == "tool" and (rule["status"], rule["min"], rule["max"]) in (("any", 1, None), ("any", None, 0)):
         return set()
-    own = {rule[key] for key in ("name", "tool", "first", "then") if rule.get(key)}
-    return own.union(*({child["name"]} if child["op"] == "tool" else tools_named(child) for child in children(rule)))
+    own: set[str | None] = {rule[key] for key in ("name", "tool", "first", "then") if rule.get(key)}
+    if rule["op"] == "said" and rule["where"] == "after_failed":
+        own.add(rule["tool"])
+    return own.union(*({child["name"]} if child["op"] == "tool" else calls_asked(child) for child in children(rule)))
 
 
 def in_words(rule: Rule) -> str:
@@ -112,7 +117,16 @@ def in_words(rule: Rule) -> str:
 
 
 def is_one_number(a: Rule, b: Rule) -> bool:
-    """Whether two findings cut the same number."""
+    """Whether two findings cut the same number; calls of a tool are one too."""
+    while a["op"] == "not":
+        a = a["of"]
+    while b["op"] == "not":
+        b = b["of"]
+    if a["op"] == "tool" and b["op"] == "tool":
+        return (a["name"], a["status"]) == (b["name"], b["status"])
+    if a["op"] == "argument" and b["op"] == "argument":
+        is_cut = a["test"] in (">=", "<=") and b["test"] in (">=", "<=")
+        return is_cut and (a["tool"], a["path"]) == (b["tool"], b["path"])
     if a["op"] == "overlap" and b["op"] == "overlap":
         return all(a[key] == b[key] for key in ("field", "sources", "unit"))
     return a["op"] == b["op"] == "number" and a["field"] == b["field"]

@@ -18,12 +18,12 @@ from evalpipe.evaluators.words import Ints
 from evalpipe.generation.bank import KINDS, Bank, presence_of
 from evalpipe.generation.findings import (
     Finding,
+    calls_asked,
     family_of,
     findings,
     in_words,
     is_one_number,
     is_one_phrase,
-    tools_named,
 )
 
 Bools = NDArray[np.bool_]
@@ -32,9 +32,10 @@ Floats = NDArray[np.float64]
 _PER_KIND = {"tool": 80, "number": 80}  # predicates handed to the search: those that show structure, nearly all
 _PER_FIELD = 40  # of each text field; 60 found nothing more
 _PRIOR_CASES = 4.0  # beside ten failures, enough that two which share a word prove little
-_MAX_LISTED = 8  # of a family: what a person reads
+_MAX_LISTED = 6  # of a family: what a person reads
 _MAX_CANDIDATES = 500  # of which one line each is made
 _MAX_BACKGROUND = 2_000  # traces: a share is known to a hundredth by then. Ids are random, so the first are a sample
+_MUST_ADD = 0.8  # what is said of a call must tell a quarter more than the call alone
 _ALIKE = 0.85  # Jaccard similarity from which two sets of traces are almost the same
 _MAX_EXAMPLES = 5
 _MAX_Q = 0.1  # of the patterns listed at most about a tenth may be chance
@@ -219,19 +220,20 @@ def _chance(presence: Any, cases: Counts) -> Floats:
 
 
 def _is_roundabout(found: Sequence[Finding], tells: Floats) -> Bools:
-    """Whether that a tool is called, or is not, says as much as what is said of its calls. `tells` has the sign of
-    the log-odds."""
-    called = {
-        one.rule["name"]: tells[i]
-        for i, one in enumerate(found)
-        if one.rule["op"] == "tool" and not tools_named(one.rule)
-    }
+    """Whether the mere call of a tool tells nearly as much as what is said of its calls.
+
+    `tells` has the sign of the log-odds.
+    """
+    plain: dict[str | None, float] = {}
+    for one, own in zip(found, tells.tolist(), strict=True):
+        if one.rule["op"] == "tool" and not calls_asked(one.rule):
+            plain[one.rule["name"]] = own
+        elif one.rule["op"] == "number" and one.rule["field"] == "n_tool_errors" and one.rule["compare"] == ">=":
+            plain.setdefault(None, own)  # of the thresholds the lowest: one failure
     return np.array(
         [
-            any(
-                own * called[tool] > 0 and abs(called[tool]) >= abs(own) for tool in tools_named(one.rule) & set(called)
-            )
-            for own, one in zip(tells, found, strict=True)
+            any(own * plain[tool] > 0 and abs(plain[tool]) >= _MUST_ADD * abs(own) for tool in asked & plain.keys())
+            for own, asked in zip(tells.tolist(), (calls_asked(one.rule) for one in found), strict=True)
         ]
     )
 
