@@ -18,7 +18,7 @@ from evalpipe.evaluators.predicates import argument_texts, overlap_of, said_text
 from evalpipe.evaluators.rule_syntax import MAX_NAME_CHARS, MAX_PATTERN_CHARS, is_argument_key
 from evalpipe.evaluators.rules import Rule
 from evalpipe.evaluators.view import NUMBER_FIELDS, TEXT_FIELDS
-from evalpipe.evaluators.words import Ints, frequent_grams, number_words, phrase_pattern, split_text
+from evalpipe.evaluators.words import Gram, Ints, frequent_grams, number_words, phrase_pattern, split_text
 from evalpipe.traces.view import CALL_SEPARATOR
 
 KINDS = ("tool", "number", "said", *TEXT_FIELDS)
@@ -27,9 +27,9 @@ KINDS = ("tool", "number", "said", *TEXT_FIELDS)
 tool: calls, their order and arguments; number: numbers of the view and shares of words that a source has, asked both
 ways; said: words at a place."""
 
-_MAX_WORDS = 3  # of a phrase
+_MAX_WORDS = 3  # of a phrase that the search may take; a fourth word almost never tells more than three do
 _MIN_GROUPS = 3  # a predicate seen in fewer cases is about those cases
-_MAX_PHRASES = 10_000  # of one field: those most evenly present
+MAX_PHRASES = 10_000  # of one field: those most evenly present
 _MAX_TOOLS = 40  # the pairs of more are too many, and the rare ones too rare
 _REPEATS = (2, 3, 4)  # numbers of calls asked for
 _MAX_LEVELS = 32  # thresholds of one number
@@ -75,8 +75,6 @@ def predicate_bank(view: pl.DataFrame, groups: Sequence[str]) -> Bank:
 
     `view` is that of evaluators/view.py; numbers that it lacks are not asked.
     """
-    from scipy.sparse import csr_matrix
-
     structure = (chain(_tools(view), _arguments(view)), chain(_numbers(view), _overlaps(view)), _said(view))
     texts = (_phrases(view, field) for field in TEXT_FIELDS)
     mined = [(kind, *row) for kind, rows in enumerate((*structure, *texts)) for row in rows]
@@ -89,10 +87,17 @@ def predicate_bank(view: pl.DataFrame, groups: Sequence[str]) -> Bank:
             kept.setdefault(examples.astype(np.int32).tobytes(), (kind, rule, examples))
     found = list(kept.values())
     kinds = np.array([kind for kind, _, _ in found], dtype=np.int64)
-    row, columns = _pairs([examples for _, _, examples in found])
-    presence = csr_matrix((np.ones(len(columns), np.float32), (row, columns)), shape=(len(found), view.height))
+    presence = presence_of([examples for _, _, examples in found], view.height)
     cost = np.log2(len(KINDS)) + np.log2(np.maximum(n_considered[kinds], 1))
     return Bank([rule for _, rule, _ in found], kinds, cost, presence)
+
+
+def presence_of(holds: list[Ints], n_examples: int) -> Any:
+    """A scipy CSR matrix of ones where a predicate (row) holds of an example (column)."""
+    from scipy.sparse import csr_matrix
+
+    row, columns = _pairs(holds)
+    return csr_matrix((np.ones(len(columns), np.float32), (row, columns)), shape=(len(holds), n_examples))
 
 
 def _is_wide(holds: list[Ints], groups: Sequence[str]) -> Bools:
@@ -300,8 +305,8 @@ def _said(view: pl.DataFrame) -> Iterator[Row]:
     places.append({"op": "said", "by": "assistant", "where": "after_failed", "tool": None, "nearest": 1, "any": None})
     texts = view.select(said_text(place).alias(str(i)) for i, place in enumerate(places))
     for i, place in enumerate(places):
-        for pattern, examples in _grams(texts[str(i)], _MAX_SAID_WORDS, _MAX_SAID):
-            yield {**place, "pattern": pattern}, examples
+        for gram, examples in even_grams(texts[str(i)], _MAX_SAID_WORDS, _MAX_SAID):
+            yield {**place, "pattern": phrase_pattern(gram)}, examples
 
 
 def _dividing_tools(sequences: pl.Series) -> list[str]:
@@ -323,12 +328,15 @@ def _dividing_tools(sequences: pl.Series) -> list[str]:
 
 
 def _phrases(view: pl.DataFrame, field: str) -> Iterator[Row]:
-    for pattern, examples in _grams(view[field], _MAX_WORDS, _MAX_PHRASES):
-        yield {"op": "regex", "field": field, "pattern": pattern}, examples
+    for gram, examples in even_grams(view[field], _MAX_WORDS, MAX_PHRASES):
+        yield {"op": "regex", "field": field, "pattern": phrase_pattern(gram)}, examples
 
 
-def _grams(texts: pl.Series, max_words: int, most: int) -> Iterator[tuple[str, Ints]]:
-    """The phrases most evenly present among `texts`, as patterns, and which texts have them."""
+def even_grams(texts: pl.Series, max_words: int, most: int) -> Iterator[tuple[Gram, Ints]]:
+    """The `most` phrases most evenly present among `texts`, shorter ones first, and which texts have them.
+
+    Only phrases that a rule can ask for.
+    """
     words = number_words(split_text(texts))
     grams = frequent_grams(words, len(texts), max_length=max_words, min_documents=_MIN_GROUPS)
     order = np.argsort(grams.gram, kind="stable")
@@ -338,5 +346,5 @@ def _grams(texts: pl.Series, max_words: int, most: int) -> Iterator[tuple[str, I
     evenness = np.minimum(n_with, len(texts) - n_with)
     # Shorter phrases come first among equals, so that they are the ones kept.
     for i in np.sort(np.argsort(-evenness, kind="stable")[:most]).tolist():
-        if len(pattern := phrase_pattern(grams.names[i])) <= MAX_PATTERN_CHARS:
-            yield pattern, document[ends[i] - n_with[i] : ends[i]]
+        if len(phrase_pattern(grams.names[i])) <= MAX_PATTERN_CHARS:
+            yield grams.names[i], document[ends[i] - n_with[i] : ends[i]]

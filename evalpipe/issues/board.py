@@ -131,6 +131,12 @@ def board_of(issues: Issues, pairs: Sequence[OpenPair], annotations: pl.DataFram
     )
 
 
+def examples_of(issue_id: str, issues: Issues, annotations: pl.DataFrame) -> list[Example]:
+    """What people wrote of traces that show the issue, the newest first. `annotations` are effective ones."""
+    claims = claims_of(annotations, issues).filter(pl.col("issue_id") == issue_id)
+    return [Example(**row) for row in _by_issue(_examples(claims)).get(issue_id, ())]
+
+
 def shared_places(text: str, shared_words: Sequence[str]) -> list[tuple[int, int]]:
     """Where `text` says one of these words, in whatever form: [start, end) in order, without overlap."""
     words = [match.span() for match in _WORD.finditer(text)]

@@ -17,9 +17,9 @@ from starlette.routing import Route
 
 from evalpipe.errors import InputError, StateError
 from evalpipe.issues import lifecycle
-from evalpipe.issues.board import Board, Example, OpenPair, board_of, open_pairs
+from evalpipe.issues.board import Board, Card, Example, OpenPair, board_of, examples_of, open_pairs
 from evalpipe.issues.on_lake import Command, decide
-from evalpipe.issues.replay import Issues, replay
+from evalpipe.issues.replay import Issues, replay, root_of
 from evalpipe.issues.undo import Act, last_act, undoing
 from evalpipe.lake.followed import Followed
 from evalpipe.lake.store import Lake
@@ -37,6 +37,14 @@ _MAX_CARDS = 200
 _MAX_EXAMPLES = 3  # of an issue in a pair
 _SITTING = timedelta(hours=12)  # what was decided before it is not taken back by a slip of the finger
 _ADVICE = re.compile(r"[^.;]*\brun: evalpipe .*", re.IGNORECASE | re.DOTALL)  # for a command line; it comes last
+
+
+class Told(NamedTuple):
+    """One issue that is not merged: as the board has it, what people wrote of it, and its row of ISSUES."""
+
+    card: Card
+    examples: list[Example]
+    rows: pl.DataFrame
 
 
 class _Opened(NamedTuple):
@@ -79,6 +87,22 @@ class Boards:
         """What people call the issue; what is no issue's id stays as it is."""
         issues = self._open().issues
         return issues[issue_id].name if issue_id in issues else issue_id
+
+    def goes_by(self, issue_id: str) -> str | None:
+        """The id that the issue goes by now, after merges; None when there is no such issue."""
+        issues = self._open().issues
+        return root_of(issues, issue_id).issue_id if issue_id in issues else None
+
+    def told(self, issue_id: str) -> Told:
+        """All that is said of an issue that is not merged."""
+        issues, annotations = self._open().issues, self._annotations.now().rows
+        card = next(card for card in self.now().cards if card.issue_id == issue_id)
+        is_it = pl.col("issue_id") == issue_id
+        return Told(
+            card,
+            examples_of(issue_id, issues, effective_annotations(annotations)),
+            self._issues.now().rows.filter(is_it),
+        )
 
     def _open(self) -> _Opened:
         events, proposals = self._events.now(), self._proposals.now()
@@ -139,7 +163,7 @@ class IssuePages:
             pairs=pairs,
             cards=board.cards[:_MAX_CARDS],
             n_cards=len(board.cards),
-            shown_of=partial(_shown, places=places),
+            shown_of=partial(shown_to, places=places),
             places=places,
             act=act,
             other="" if act is None else self._boards.name_of(act.other),
@@ -172,6 +196,6 @@ def _command_of(form: Form) -> tuple[str, Command]:
             raise InputError("the form does not say what is to be done with which issue. Send it from the page itself.")
 
 
-def _shown(examples: list[Example], *, places: Mapping[str, Place]) -> list[Example]:
+def shown_to(examples: list[Example], *, places: Mapping[str, Place], most: int = _MAX_EXAMPLES) -> list[Example]:
     """The newest that the reader may see: what others say of a trace is kept from who is still to read it."""
-    return [each for each in examples if each.trace_id not in places or places[each.trace_id].is_read][:_MAX_EXAMPLES]
+    return [each for each in examples if each.trace_id not in places or places[each.trace_id].is_read][:most]

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from evalpipe.errors import ConflictError, EvalpipeError, InputError, StateError
 from evalpipe.home import Home
 from evalpipe.review.desk.desk import Answer, Desk, Overview
+from evalpipe.web.dossier_pages import DossierPages
 from evalpipe.web.issue_pages import Boards, IssuePages
 from evalpipe.web.review_guard import Form, Guarded, takes_form
 from evalpipe.web.review_templates import page
@@ -43,7 +44,8 @@ def review_of(home: Home) -> ASGIApp:
         HTTPException: _refused,
         Exception: _failed,
     }
-    routes = [*issues.routes(), *traces.routes()]
+    dossiers = DossierPages(boards, desk, door, home.settings)
+    routes = [*issues.routes(), *dossiers.routes(), *traces.routes()]
     app = Starlette(routes=routes, exception_handlers=handlers)  # pyright: ignore[reportArgumentType]
     return Guarded(app, only_loopback=door.only_loopback)
 

@@ -1,5 +1,6 @@
 """The templates of the review page and the words they say numbers in. What a page is made of is review_pages.py's."""
 
+import json
 from functools import cache
 from typing import Any
 
@@ -34,6 +35,7 @@ def _environment() -> Environment:
         "is_long": _is_long,
         "marks_of": _marks_of,
         "signals": _signals,
+        "tojson_lines": _json_lines,
     }
     return templates("evalpipe.web", "templates/review", filters)
 
@@ -48,6 +50,11 @@ def _dollars(dollars: float) -> str:
 
 def _thousands(n: int) -> str:
     return f"{n:,}"
+
+
+def _json_lines(value: Any) -> str:
+    """As JSON that people read. It is text, still to be escaped: the filter of jinja2 would call it safe."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _is_long(text: str) -> bool:
