@@ -96,7 +96,7 @@ def annotation_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
             dg.RunRequest(
                 job_name="generate_job",
                 partition_key=issue.issue_id,
-                run_key=f"{issue.issue_id}:{issue.labels_fingerprint}",
+                run_key=f"{issue.issue_id}:{issue.labels_fingerprint}:{issue.n_tries}",
                 tags={"evalpipe/reason": issue.reason[:200]},
             )
             for issue in due

@@ -1,7 +1,7 @@
 """Generation for one issue over the lake: read labels and traces, generate, keep the artifact and its figures."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -9,14 +9,31 @@ import polars as pl
 from evalpipe.errors import NotEnoughEvidenceError, StateError
 from evalpipe.evaluators.artifact import Artifact
 from evalpipe.evaluators.catalog import current_evaluators, load, write_artifact
-from evalpipe.evaluators.on_lake import features_of, labelled_traces, standing
+from evalpipe.evaluators.on_lake import features_of, labelled_traces, standing, view_of
 from evalpipe.generation.examples import examples_for
-from evalpipe.generation.generate import Generated, IssueRef, generate
+from evalpipe.generation.generate import Generated, IssueRef, Known, generate
+from evalpipe.generation.notes import notes_of
 from evalpipe.generation.triggers import Attempt, labels_fingerprint, waiting
 from evalpipe.ids import evaluator_id
+from evalpipe.issues.grouping import mode_owners
 from evalpipe.lake.store import Lake
 from evalpipe.settings import Settings
-from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, ISSUES, LABELS, SETTLED, TRACES
+from evalpipe.tables import (
+    ANNOTATIONS,
+    CLOSED,
+    EVALUATOR_QUALITY,
+    EVALUATORS,
+    ISSUE_EVENTS,
+    ISSUES,
+    LABELS,
+    PREVALENCE,
+    SETTLED,
+    TRACE_FEATURES,
+    TRACES,
+)
+
+_READ = (LABELS, TRACES, TRACE_FEATURES, ANNOTATIONS, ISSUE_EVENTS, PREVALENCE)
+_MAX_BACKGROUND = 2_000  # traces that show what is usual: a share is then known to a hundredth
 
 
 def generate_for_issue(lake: Lake, artifacts: Path, issue_id: str, *, settings: Settings, now: datetime) -> Generated:
@@ -30,22 +47,28 @@ def generate_for_issue(lake: Lake, artifacts: Path, issue_id: str, *, settings: 
         raise StateError(f"there is no issue {issue_id}. Run: evalpipe issues list")
     labels = lake.read(LABELS, SETTLED, pl.col("issue_id") == issue_id)
     attempted = labels_fingerprint(labels)
+    before = attempts(lake, [issue_id]).get(issue_id)
     made = _generate(lake, issue.row(0, named=True), labels, attempted, settings, now)
     rows = EVALUATORS.empty()
     if made.artifact is not None and made.replaces:
         write_artifact(artifacts, made.artifact)
         lake.append_new(EVALUATOR_QUALITY, made.quality)
         rows = _evaluator_row(made, made.artifact, attempted, now)
-    n_positives = int(labels["is_failure"].sum())
-    lake.append_new(EVALUATORS, rows, scope=issue_id, made_from=attempted, also={_positives(issue_id): n_positives})
+    n_tried = before.n_interrupted if before is not None and before.labels_fingerprint == attempted else 0
+    remembered = {
+        _positives(issue_id): int(labels["is_failure"].sum()),
+        _interrupted(issue_id): n_tried + 1 if made.is_interrupted else 0,
+    }
+    lake.append_new(EVALUATORS, rows, scope=issue_id, made_from=attempted, also=remembered)
     return made
 
 
 def attempts(lake: Lake, issue_ids: Sequence[str]) -> dict[str, Attempt]:
     """The last attempt to generate for each issue, whether or not an evaluator came of it."""
-    remembered = lake.made_from(EVALUATORS, [*issue_ids, *map(_positives, issue_ids)])
+    scopes = [scope for issue in issue_ids for scope in (issue, _positives(issue), _interrupted(issue))]
+    remembered = lake.made_from(EVALUATORS, scopes)
     return {
-        issue_id: Attempt(labels, remembered[_positives(issue_id)])
+        issue_id: Attempt(labels, remembered[_positives(issue_id)], remembered[_interrupted(issue_id)] or 0)
         for issue_id in issue_ids
         if (labels := remembered[issue_id]) is not None
     }
@@ -55,26 +78,62 @@ def _positives(issue_id: str) -> str:
     return f"{issue_id}/n_positives"
 
 
+def _interrupted(issue_id: str) -> str:
+    return f"{issue_id}/n_interrupted"
+
+
 def _generate(
     lake: Lake, issue: dict, labels: pl.DataFrame, attempted: int, settings: Settings, now: datetime
 ) -> Generated:
     earlier = lake.read(EVALUATORS, pl.col("issue_id") == issue["issue_id"]).sort("version")
     try:
         traces = labelled_traces(lake, labels)
-        examples = examples_for(labels, traces, settings.generation, features_of(lake, traces))
         return generate(
             IssueRef(issue["issue_id"], issue["name"], sorted(issue["services"])),
-            examples,
+            examples_for(labels, traces, settings.generation, features_of(lake, traces)),
             incumbent=_incumbent(earlier),
             version=1 + (int(earlier["version"].max()) if earlier.height else 0),  # type: ignore[arg-type]
             labels_fingerprint=attempted,
-            lake_versions={table.name: lake.version(table) or 0 for table in (LABELS, TRACES)},
+            lake_versions={table.name: lake.version(table) or 0 for table in _READ},
             generation=settings.generation,
             quality=settings.quality,
             now=now,
+            known=_known(lake, issue, labels, settings),
+            llm=settings.llm,
+            judges=settings.judges,
         )
     except NotEnoughEvidenceError as missing:
         return Generated(None, "waiting", str(missing), replaces=False, quality=EVALUATOR_QUALITY.empty())
+
+
+def _known(lake: Lake, issue: dict, labels: pl.DataFrame, settings: Settings) -> Known:
+    """What the lake says beside the labels: reviewers' words, the share of traffic that fails, what is usual."""
+    annotations = lake.read(ANNOTATIONS, pl.col("trace_id").is_in(labels["trace_id"].unique().implode()))
+    notes = notes_of(labels, annotations, mode_owners(lake.read(ISSUE_EVENTS)))
+    shares = lake.read(PREVALENCE, pl.col("issue_id") == issue["issue_id"])["prevalence"].drop_nulls()
+    return Known(
+        notes,
+        shares[0] if len(shares) else None,
+        _background(lake, issue["services"], labels, settings.monitor.window_days),
+    )
+
+
+def _background(lake: Lake, services: Sequence[str], labels: pl.DataFrame, window_days: int) -> pl.DataFrame | None:
+    """The view of some of the unlabelled traffic of these services, the newest of the days up to the newest label."""
+    last = labels["day"].max()
+    assert isinstance(last, date)
+    unlabelled = lake.scan(TRACES).filter(
+        pl.col("day").is_between(last - timedelta(days=window_days), last, closed="right"),
+        pl.col("service_name").is_in(list(services)),
+        CLOSED,
+        ~pl.col("trace_id").is_in(labels["trace_id"].unique().implode()),
+    )
+    keys = unlabelled.select("day", "trace_id").collect()
+    newest = keys.sort("day", "trace_id", descending=[True, False]).head(_MAX_BACKGROUND)
+    if newest.is_empty():
+        return None
+    days, ids = (newest[name].unique().implode() for name in ("day", "trace_id"))
+    return view_of(lake, lake.read(TRACES, pl.col("day").is_in(days), pl.col("trace_id").is_in(ids)))
 
 
 def _incumbent(earlier: pl.DataFrame) -> Artifact | None:

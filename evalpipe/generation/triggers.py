@@ -14,6 +14,7 @@ from evalpipe.settings import GenerationSettings
 
 __all__ = ["Attempt", "Due", "Waiting", "issues_due", "labels_fingerprint", "waiting"]
 
+_MAX_TRIES = 3  # with a model that fails: then it needs a person, or new labels
 _GROWTH_SHARE = 0.2  # a fifth more failures: below that the old version was as good on fresh traces
 
 
@@ -22,6 +23,7 @@ class Attempt(NamedTuple):
 
     labels_fingerprint: int
     n_positives: int | None = None  # failures then; None: not remembered, and any change of the labels counts
+    n_interrupted: int = 0  # tries on these labels that ended because a model failed; 0: it was carried through
 
 
 class Due(NamedTuple):
@@ -30,6 +32,7 @@ class Due(NamedTuple):
     issue_id: str
     reason: str
     labels_fingerprint: int
+    n_tries: int = 0  # on these labels before
 
 
 class Waiting(NamedTuple):
@@ -49,7 +52,7 @@ def issues_due(
     """The active issues whose labels call for a new evaluator, in order of their id.
 
     One without an evaluator is due as soon as it has enough labels; one with, when its failures changed by
-    `min_new_labels` and by a fifth since it was made. Nothing is tried twice on the same labels.
+    `min_new_labels` and by a fifth since it was made. Nothing is tried twice on the same labels, unless a model failed.
     """
     made_from = _made_from(evaluators)
     due: list[Due] = []
@@ -61,6 +64,8 @@ def issues_due(
         labels_now = labels_fingerprint(own)
         last = attempted.get(issue)
         if last is not None and last.labels_fingerprint == labels_now:
+            if 0 < last.n_interrupted < _MAX_TRIES:
+                due.append(Due(issue, "the model failed at the last try", labels_now, last.n_interrupted))
             continue
         reason = _reason(evidence, made_from.get(issue), last, settings)
         if reason is not None:

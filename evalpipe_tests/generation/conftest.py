@@ -2,8 +2,8 @@
 
 import pytest
 
-from evalpipe.generation.choose import Generated
 from evalpipe.generation.examples import Examples
+from evalpipe.generation.generate import Generated
 from evalpipe_tests.generation.made import generated, planted_examples
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from evalpipe.generation.choose import Generated, IssueRef, generate
 from evalpipe.generation.examples import Examples, examples_for
+from evalpipe.generation.generate import Generated, IssueRef, generate
 from evalpipe.settings import GenerationSettings, QualitySettings
 from evalpipe_tests.generation.planted import ISSUE, NOW, planted
 

@@ -1,138 +1,81 @@
-"""From examples to an evaluator: what ships, what figure it carries, and what it must beat."""
+"""Which kind ships: the simplest within noise of the best."""
 
-import os
-import subprocess
-import sys
-from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 
-from evalpipe.errors import NotEnoughEvidenceError
-from evalpipe.evaluators.artifact import Artifact
-from evalpipe.evaluators.run import run_evaluators
-from evalpipe.generation.choose import Generated
+from evalpipe.generation.agreement import agreement_of
+from evalpipe.generation.choose import choose, why_this_one
+from evalpipe.generation.competitors import Competitor, Kind
 from evalpipe.generation.examples import Examples
-from evalpipe.quality.confusion import Confusion, mcc
-from evalpipe.settings import LlmSettings
-from evalpipe_tests.generation.made import QUICK, generated, planted_examples, with_labels
-from evalpipe_tests.generation.planted import NOW
+from evalpipe.generation.flags import Flags
+from evalpipe.settings import GenerationSettings, QualitySettings
+from evalpipe_tests.generation.test_agreement import examples, flags
+
+SETTINGS = GenerationSettings()
+MADE = examples(40, 160)
 
 
-def artifact_of(made: Generated) -> Artifact:
-    assert made.artifact is not None
-    return made.artifact
+def competitor(kind: Kind, said: Flags, **changes: Any) -> Competitor:
+    fields: dict[str, Any] = {
+        "program": {},
+        "explanation": "",
+        "in_sample": said,
+        "can_flag": True,
+        "lineage": [],
+        "stop_reason": "",
+        "spent": {},
+        "engines": (),
+    }
+    return Competitor(kind, held_out=said, **{**fields, **changes})
 
 
-def test_a_structural_failure_becomes_an_active_rule_with_a_perfect_held_out_figure(ordering: Generated):
-    artifact = artifact_of(ordering)
-    assert (ordering.status, artifact.kind, ordering.replaces) == ("active", "rule", True)
-    assert artifact.explanation == 'tool "issue_refund" is called before tool "check_policy"'
-    assert artifact.quality["mcc"] is not None
-    assert artifact.quality["mcc"] >= 0.95
-    assert artifact.quality["mcc_lower"] < 1.0  # twelve failures are not certainty
-    assert "held-out MCC" in ordering.reason
+def chosen(*competitors: Competitor, made: Examples = MADE) -> str:
+    return choose(competitors, made, SETTINGS).kind
 
 
-def test_the_figure_is_that_of_the_stored_held_out_predictions(ordering: Generated, ordering_examples: Examples):
-    artifact = artifact_of(ordering)
-    said = np.array([artifact.held_out[trace] for trace in ordering_examples.trace_ids])
-    failed = ordering_examples.is_failure
-    counts = Confusion(
-        int((failed & said).sum()),
-        int((~failed & said).sum()),
-        int((~failed & ~said).sum()),
-        int((failed & ~said).sum()),
-    )
-    assert [artifact.quality[cell] for cell in ("tp", "fp", "tn", "fn")] == list(counts)
-    assert artifact.quality["mcc"] == pytest.approx(mcc(counts), abs=1e-6)
-    held_out, in_sample = ordering.quality.sort("split").rows(named=True)
-    assert (held_out["split"], in_sample["split"]) == ("held_out", "in_sample")
-    assert held_out["mcc"] == artifact.quality["mcc"]
-    assert in_sample["mcc"] == artifact.quality["in_sample_mcc"]
+RIGHT, NEARLY, HALF = flags(40, 0, 0, 160), flags(39, 1, 0, 160), flags(20, 20, 10, 150)
 
 
-def test_the_artifact_survives_its_own_json_and_runs(ordering: Generated, ordering_examples: Examples):
-    artifact = Artifact.from_json(artifact_of(ordering).to_json())
-    outcomes = run_evaluators([artifact], ordering_examples.view, llm=LlmSettings())
-    flagged = dict(outcomes.select("trace_id", "outcome").iter_rows())
-    assert [flagged[t] == "fail" for t in ordering_examples.trace_ids] == ordering_examples.is_failure.tolist()
+def test_a_rule_that_is_nearly_as_good_ships_because_it_explains_itself():
+    assert chosen(competitor("rule", NEARLY), competitor("learned", RIGHT)) == "rule"
 
 
-def test_the_artifact_names_what_it_was_made_from(ordering: Generated):
-    provenance = artifact_of(ordering).provenance
-    assert provenance["lake_versions"] == {"labels": 3, "traces": 5}
-    assert provenance["labels_fingerprint"] == 11
-    assert (provenance["n_positives"], provenance["n_negatives"], provenance["n_groups"]) == (12, 48, 60)
-    assert provenance["seed"] == QUICK.seed
-    assert set(provenance["engines"]) == {"gepa", "polars", "numpy"}
-    assert provenance["lineage"][0]["change"] == "start"
+def test_a_learned_evaluator_that_is_clearly_better_ships():
+    assert chosen(competitor("rule", HALF), competitor("learned", NEARLY)) == "learned"
 
 
-def test_words_with_many_forms_are_learned_where_no_rule_says_them():
-    made = generated(planted_examples("rude", 40, 120, seed=6), generation=QUICK)
-    artifact = artifact_of(made)
-    by_kind = artifact.provenance["held_out_mcc_by_kind"]
-    wins = by_kind["learned"] > by_kind["rule"] + QUICK.learned_margin
-    assert artifact.kind == ("learned" if wins else "rule")
-    assert artifact.quality["mcc"] == by_kind[artifact.kind]
+def test_a_judge_must_beat_the_best_of_the_others_by_its_margin():
+    others = competitor("rule", HALF), competitor("learned", NEARLY)
+    assert chosen(*others, competitor("judge", RIGHT)) == "learned"
+    assert chosen(competitor("rule", HALF), competitor("learned", HALF), competitor("judge", RIGHT)) == "judge"
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_permuted_labels_never_become_active(seed: int, ordering_examples: Examples):
-    drawn = np.random.default_rng(seed).permutation(ordering_examples.is_failure)
-    made = generated(with_labels(ordering_examples, drawn))
-    assert made.status != "active"
-    assert made.status == "candidate" or abs(artifact_of(made).quality["mcc"]) < 0.6
-    if made.status == "candidate":
-        assert "No pattern holds on unseen traces" in made.reason
+def test_a_judge_is_compared_only_where_it_was_held_out():
+    # On the examples that it never saw the rule is right too; what the rule does elsewhere is no credit of the judge.
+    known = np.arange(200) % 2 == 0
+    rule = Flags.all_known(np.where(known, MADE.is_failure, ~MADE.is_failure))
+    judge = Flags(MADE.is_failure, known)
+    assert chosen(competitor("rule", rule), competitor("judge", judge)) == "rule"
 
 
-def test_too_few_failures_are_not_enough_evidence(ordering_examples: Examples):
-    none = with_labels(ordering_examples, np.zeros(60, dtype=bool))
-    with pytest.raises(NotEnoughEvidenceError, match="10 more failures"):
-        generated(none)
+def test_a_rule_that_never_fires_makes_way_for_whatever_finds_something():
+    silent = flags(0, 40, 0, 160)
+    assert chosen(competitor("rule", silent, can_flag=False), competitor("learned", HALF)) == "learned"
 
 
-def test_an_equal_challenger_does_not_replace_the_incumbent(ordering: Generated, ordering_examples: Examples):
-    again = generated(ordering_examples, incumbent=ordering.artifact, version=2, now=NOW + timedelta(days=1))
-    assert not again.replaces
-    assert "Version 1 stays" in again.reason
-
-
-def test_a_better_challenger_replaces_the_incumbent(ordering: Generated, ordering_examples: Examples):
-    artifact = artifact_of(ordering)
-    # An incumbent that once looked good, and missed most of these failures when it had not seen them.
-    blind = artifact.model_copy(update={"held_out": dict.fromkeys(artifact.held_out, False)})
-    better = generated(ordering_examples, incumbent=blind, version=2)
-    assert better.replaces
-    assert "It replaces version 1" in better.reason
-
-
-def test_a_challenger_that_is_only_a_candidate_never_replaces_a_trusted_incumbent(
-    ordering: Generated, ordering_examples: Examples
-):
-    drawn = np.random.default_rng(1).permutation(ordering_examples.is_failure)
-    worse = generated(with_labels(ordering_examples, drawn), incumbent=ordering.artifact, version=2)
-    assert not worse.replaces
-
-
-def test_two_fresh_processes_make_the_same_bytes():
-    code = (
-        "from evalpipe_tests.generation.made import generated, planted_examples\n"
-        "import sys\n"
-        "made = generated(planted_examples('two_arms', 10, 30, seed=1))\n"
-        "sys.stdout.write(made.artifact.to_json() + made.reason)\n"
-    )
-    said = [
-        subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "PYTHONHASHSEED": seed},
-        ).stdout
-        for seed in ("1", "2")
-    ]
-    assert said[0]
-    assert said[0] == said[1]
+@pytest.mark.parametrize(
+    ("said", "begins"),
+    [
+        (flags(8, 32, 32, 128), "Declined: no pattern holds on unseen traces better than chance"),
+        (flags(16, 24, 20, 140), "Declined: what was found agrees too little"),
+        (flags(20, 20, 5, 155), "A rule evaluator"),
+    ],
+)
+def test_why_is_said_with_the_figures(said: Flags, begins: str):
+    measured = agreement_of(MADE, said)
+    rule = competitor("rule", said)
+    why = why_this_one(rule, [rule], MADE, measured, measured, measured, QualitySettings())
+    assert why.startswith(begins)
+    assert measured.in_words() in why

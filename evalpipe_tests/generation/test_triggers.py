@@ -142,3 +142,16 @@ def test_what_an_issue_waits_for_is_said():
     assert waiting(labels(6, 7), issues(), SETTINGS) == [("iss_a", "4 more failures, 3 more good traces")]
     assert waiting(labels(10), issues(), SETTINGS) == []
     assert waiting(LABELS.empty(), issues(), SETTINGS) == [("iss_a", "10 more failures, 10 more good traces")]
+
+
+def test_what_a_model_kept_from_ending_is_tried_again_a_few_times_and_then_left_to_people():
+    found = labels(12)
+    tries = [
+        due(found, evaluator(12), {"iss_a": Attempt(labels_fingerprint(found), 12, n_interrupted=n)}) for n in range(4)
+    ]
+    assert [[(one.reason, one.n_tries) for one in each] for each in tries] == [
+        [],
+        [("the model failed at the last try", 1)],
+        [("the model failed at the last try", 2)],
+        [],
+    ]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, matthews_corrcoef
 
-from evalpipe.quality.confusion import Confusion, confusion, mcc
+from evalpipe.quality.confusion import Confusion, confusion, mcc, mcc_of_rates
 
 pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
 
@@ -51,3 +51,25 @@ def test_an_empty_margin_makes_the_mcc_undefined(counts):
 def test_large_counts_do_not_overflow():
     n = 10**9
     assert mcc(Confusion(tp=n, fp=0, tn=n, fn=0)) == pytest.approx(1.0)
+
+
+@given(st.integers(1, 50), st.integers(0, 50), st.integers(0, 50), st.integers(1, 50))
+def test_the_mcc_of_rates_at_the_prevalence_of_the_counts_is_that_of_the_counts(tp: int, fp: int, tn: int, fn: int):
+    n_positives, n_negatives = tp + fn, fp + tn
+    if n_negatives:
+        prevalence = n_positives / (n_positives + n_negatives)
+        expected = mcc(Confusion(tp, fp, tn, fn))
+        found = mcc_of_rates(tp / n_positives, tn / n_negatives, prevalence)
+        assert found == (None if expected is None else pytest.approx(expected, abs=1e-9))
+
+
+def test_the_same_rates_agree_less_where_failures_are_rare():
+    # (0.95 + 0.90 - 1) * p (1 - p) / sqrt(q (1 - q) p (1 - p)) with q = 0.95 p + 0.1 (1 - p), as at 20 % and 1 %:
+    # q = 0.27: 0.85 * 0.16 / sqrt(0.1971 * 0.16) = 0.7658; q = 0.1085: 0.85 * 0.0099 / sqrt(0.09673 * 0.0099) = 0.2719
+    assert mcc_of_rates(0.95, 0.90, 0.20) == pytest.approx(0.7658, abs=1e-4)
+    assert mcc_of_rates(0.95, 0.90, 0.01) == pytest.approx(0.2719, abs=1e-4)
+
+
+@pytest.mark.parametrize(("tpr", "tnr", "prevalence"), [(1.0, 0.0, 0.5), (0.0, 1.0, 0.5), (1.0, 1.0, 0.0)])
+def test_the_mcc_of_rates_is_undefined_where_a_margin_is_empty(tpr: float, tnr: float, prevalence: float):
+    assert mcc_of_rates(tpr, tnr, prevalence) is None

@@ -75,6 +75,17 @@ def test_an_undefined_mcc_has_no_interval(counts):
     assert interval(counts) is None
 
 
+def test_at_the_prevalence_of_the_examples_the_interval_is_nearly_the_same():
+    is_failure, is_flagged = examples(20, 3, 50, 5)
+    groups = [str(i) for i in range(78)]
+    own, other = (
+        mcc_interval(is_failure, is_flagged, groups, confidence=0.9, seed=1, prevalence=prevalence)
+        for prevalence in (25 / 78, 0.01)
+    )
+    assert own.lower == pytest.approx(interval(Confusion(20, 3, 50, 5)).lower, abs=0.05)
+    assert other.upper < own.upper
+
+
 def test_the_lower_bound_lies_under_the_truth_as_often_as_it_says():
     # An evaluator with rates 0.85 and 0.95 at a prevalence of one half: MCC = (0.85 + 0.95 - 1) / sqrt(1 - 0.1^2).
     truth = 0.8 / np.sqrt(1 - 0.1**2)
