@@ -129,6 +129,7 @@ class GenerationSettings(_Stage):
     replace_probability: Share = 0.8  # paired probability of being better that a challenger must reach
     max_features: Count = 4_000  # of the learned evaluator, by naive-Bayes weight
     half_life_days: float = Field(default=180.0, gt=0)  # a label so much older than the newest weighs half
+    case_correlation: Share = 0.5  # n traces of one case weigh n / (1 + (n - 1) * this): more of the same teaches less
     judge_below: Share = 0.6  # a judge is evolved where the lower bound of the best other evaluator is below this
     judge_margin: Share = 0.05  # a judge must beat the others by this: it costs money and seconds for every verdict
     confidence: Share = 0.9  # of every interval of an MCC

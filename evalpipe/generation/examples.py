@@ -60,8 +60,9 @@ def examples_for(
     A failure is a row with is_failure; every other labelled trace is a negative, whether people called it good or
     found another failure in it. Negatives come only from services where the failure was seen: telling two services
     apart is no evidence of a failure. A label weighs half as much for every `half_life_days` that it is older than the
-    newest one, because applications change. A label whose trace is not there is left out. Raises
-    NotEnoughEvidenceError when too few remain.
+    newest one, because applications change, and less the more traces with the same label its case has
+    (`case_correlation`). A label whose trace is not there is left out. Raises NotEnoughEvidenceError when too few
+    remain.
     """
     known = traces.unique("trace_id", keep="first").join(
         labels.unique("trace_id", keep="last", maintain_order=True).select("trace_id", "is_failure", "weight", _age),
@@ -70,14 +71,25 @@ def examples_for(
     seen_in = known.filter("is_failure")["service_name"].unique()
     rows = known.filter(pl.col("service_name").is_in(seen_in.implode())).sort("trace_id")
     freshness = 0.5 ** (rows["age_days"].to_numpy() / settings.half_life_days)
+    is_failure, groups = rows["is_failure"].to_numpy(), case_groups(rows)
     examples = Examples(
         view=evaluator_view(rows.drop("is_failure", "weight", "age_days"), features),
-        is_failure=rows["is_failure"].to_numpy(),
-        weight=rows["weight"].to_numpy() * freshness,
-        groups=case_groups(rows),
+        is_failure=is_failure,
+        weight=rows["weight"].to_numpy() * freshness / _design_effect(is_failure, groups, settings.case_correlation),
+        groups=groups,
     )
     require_evidence(examples, settings)
     return examples
+
+
+def _design_effect(is_failure: NDArray[np.bool_], groups: list[str], correlation: float) -> NDArray[np.float64]:
+    """Of each example, how much less it says for standing among others of its group with its label. Source: Kish."""
+    _, member, n_alike = np.unique(
+        np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1] * 2 + is_failure,
+        return_inverse=True,
+        return_counts=True,
+    )
+    return 1 + (n_alike[member] - 1) * correlation
 
 
 def require_evidence(examples: Examples, settings: GenerationSettings) -> None:

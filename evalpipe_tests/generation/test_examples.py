@@ -37,6 +37,18 @@ def test_a_label_weighs_half_as_much_for_every_half_life_that_it_is_older():
     assert set(weights.values()) == {1.0}
 
 
+def test_traces_of_one_case_weigh_less_than_as_many_cases():
+    made = planted("rude", 12, 20, seed=1)
+    failed = made.labels.filter("is_failure")["trace_id"]
+    is_one_session = pl.col("trace_id").is_in(failed[:3].implode())
+    traces = made.traces.with_columns(session_id=pl.when(is_one_session).then(pl.lit("same")).otherwise("session_id"))
+    examples = examples_for(made.labels, traces, SETTINGS)
+    weights = dict(zip(examples.trace_ids, examples.weight.tolist(), strict=True))
+    # Three failures of one session: 1 / (1 + 2 * 0.5) each, so they weigh 1.5 together.
+    assert [weights.pop(trace) for trace in failed[:3]] == pytest.approx([0.5] * 3)
+    assert set(weights.values()) == {1.0}
+
+
 def test_a_label_whose_trace_is_gone_is_left_out():
     made = planted("rude", 12, 20, seed=1)
     examples = examples_for(made.labels, made.traces.filter(pl.col("trace_id") != made.labels["trace_id"][0]), SETTINGS)
