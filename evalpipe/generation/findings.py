@@ -109,6 +109,8 @@ def in_words(rule: Rule) -> str:
     if rule["op"] == "not" and rule["of"]["op"] == "regex":
         phrase = phrase_in(rule["of"]["pattern"])
         return f"{TEXT_MEANINGS[rule['of']['field']]} lacks the words {json.dumps(phrase, ensure_ascii=False)}"
+    if rule["op"] == "not" and rule["of"]["op"] == "valid_json":
+        return f"{TEXT_MEANINGS[rule['of']['field']]} is not valid JSON"
     if rule["op"] == "number":
         when = NUMBER_MEANINGS[rule["field"]].removeprefix("1 when ").removesuffix(", else 0")
         if when != NUMBER_MEANINGS[rule["field"]]:

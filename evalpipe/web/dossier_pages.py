@@ -19,6 +19,7 @@ from evalpipe.evaluators.catalog import load
 from evalpipe.evaluators.on_lake import standing
 from evalpipe.generation.dossier import Dossier, dossier_of
 from evalpipe.generation.triggers import waiting
+from evalpipe.issues.board import Example
 from evalpipe.lake.followed import Followed
 from evalpipe.quality.trust import shortfall
 from evalpipe.review.desk.desk import Desk, Place
@@ -81,12 +82,7 @@ class DossierPages:
         issue_id = request.path_params["issue_id"]
         now = self._boards.goes_by(issue_id)
         if now != issue_id:
-            into = "" if now is None else self._boards.name_of(now)
-            name = self._boards.name_of(issue_id)
-            return page(
-                "issue_gone", status=HTTPStatus.NOT_FOUND, reviewer=reviewer, name=name, into_id=now, into=into,
-                n_pairs=self._boards.n_pairs(),
-            )  # fmt: skip
+            return self._gone(reviewer, issue_id, now)
         told, tables = self._boards.told(issue_id), self._tables(issue_id)
         labels, quality = tables.labels.now().rows, tables.quality.now().rows
         evaluator = self._evaluator(tables.evaluators.now().rows, quality, labels)
@@ -98,7 +94,7 @@ class DossierPages:
             reviewer=reviewer,
             n_pairs=self._boards.n_pairs(),
             card=told.card,
-            examples=shown_to(told.examples, places=places, most=_MAX_EXAMPLES),
+            examples=shown_to(_worded_first(told.examples), places=places, most=_MAX_EXAMPLES),
             places=places,
             evaluator=evaluator,
             missing=waits[0].reason if waits else None,
@@ -106,6 +102,17 @@ class DossierPages:
             history=history_of(quality),
             level=level,
             links_of=lambda trace_ids: _links(trace_ids, places),
+        )
+
+    def _gone(self, reviewer: str, issue_id: str, into_id: str | None) -> Response:
+        return page(
+            "issue_gone",
+            status=HTTPStatus.NOT_FOUND,
+            reviewer=reviewer,
+            n_pairs=self._boards.n_pairs(),
+            was=self._boards.name_of(issue_id),
+            into_id=into_id,
+            into="" if into_id is None else self._boards.name_of(into_id),
         )
 
     def _evaluator(self, evaluators: pl.DataFrame, quality: pl.DataFrame, labels: pl.DataFrame) -> _Evaluator | None:
@@ -117,6 +124,10 @@ class DossierPages:
         n_positives = (row["tp"] or 0) + (row["fn"] or 0)
         lacks = shortfall(row["mcc"], row["mcc_lower"], n_positives, self._settings.quality)
         return _Evaluator(row, artifact, dossier_of(artifact, labels, row), lacks)
+
+
+def _worded_first(examples: list[Example]) -> list[Example]:
+    return sorted(examples, key=lambda each: not (each.comment or each.evidence))
 
 
 def _named(evaluator: _Evaluator | None) -> list[str]:
