@@ -94,7 +94,7 @@ class DossierPages:
             reviewer=reviewer,
             n_pairs=self._boards.n_pairs(),
             card=told.card,
-            examples=shown_to(_worded_first(told.examples), places=places, most=_MAX_EXAMPLES),
+            examples=_telling(shown_to(told.examples, places=places, most=len(told.examples))),
             places=places,
             evaluator=evaluator,
             missing=waits[0].reason if waits else None,
@@ -126,8 +126,13 @@ class DossierPages:
         return _Evaluator(row, artifact, dossier_of(artifact, labels, row), lacks)
 
 
-def _worded_first(examples: list[Example]) -> list[Example]:
-    return sorted(examples, key=lambda each: not (each.comment or each.evidence))
+def _telling(examples: list[Example]) -> list[Example]:
+    """Those that say something in different words, else all."""
+    different: dict[str, Example] = {}
+    for each in examples:
+        if words := each.comment or each.evidence:
+            different.setdefault(" ".join(words.casefold().split()), each)
+    return (list(different.values()) or examples)[:_MAX_EXAMPLES]
 
 
 def _named(evaluator: _Evaluator | None) -> list[str]:
