@@ -88,7 +88,9 @@ class DossierPages:
         evaluator = self._evaluator(tables.evaluators.now().rows, quality, labels)
         named = [each.trace_id for each in told.examples] + _named(evaluator)
         places = self._desk.places(reviewer, named)
-        waits = waiting(labels, told.rows, self._settings.generation)
+        # What a candidate lacks is what it will lack when it is active.
+        issue = pl.DataFrame({"issue_id": [issue_id], "state": ["active" if told.card.is_open else told.card.state]})
+        waits = waiting(labels, issue, self._settings.generation)
         return page(
             "issue",
             reviewer=reviewer,

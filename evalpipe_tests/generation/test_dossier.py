@@ -71,3 +71,26 @@ def test_patterns_stand_by_family_in_the_order_of_the_artifact(artifact: Artifac
     assert [row for family in families for row in family.patterns] == artifact.patterns
     known = set(ordering_examples.trace_ids)
     assert all(set(row["example_ids"]) <= known for family in families for row in family.patterns)
+
+
+def test_what_an_artifact_says_of_baselines_and_production_stands_beside_it(artifact: Artifact):
+    more = {
+        "baselines": [{"name": "best single predicate", "mcc": 0.5, "mcc_lower": 0.25, "mcc_upper": 0.75}],
+        "at_production": {"prevalence": 0.02, "mcc": 0.4, "mcc_lower": 0.2, "mcc_upper": 0.6},
+        "in_sample": {"mcc": 1.0, "mcc_lower": 0.9, "mcc_upper": 1.0},
+        "cost_usd_per_verdict": 0.003,
+    }
+    dossier = dossier_of(artifact.model_copy(update={"quality": artifact.quality | more}), LABELS.empty())
+    said = [(figure.of, figure.in_words()) for figure in dossier.figures[1:]]
+    assert said == [
+        ("baseline: best single predicate", "0.50 [0.25, 0.75]"),
+        ("in production", "0.40 [0.20, 0.60]"),
+        ("in-sample", "1.00 [0.90, 1.00]"),
+    ]
+    assert dossier.figures[2].note == "held-out, where 2.0% of traces show the failure"
+    assert dossier.cost_usd_per_verdict == 0.003
+
+
+def test_mistakes_that_the_artifact_lists_are_taken_from_it(artifact: Artifact, labels: pl.DataFrame):
+    listing = artifact.model_copy(update={"mistakes": {"missed": ["a"], "false_alarms": ["b", "c"]}})
+    assert dossier_of(listing, labels).mistakes == (["a"], ["b", "c"])

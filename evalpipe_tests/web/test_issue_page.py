@@ -4,13 +4,18 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
-from evalpipe.evaluators.artifact import Artifact
+from evalpipe.evaluators.artifact import Artifact, program_sha256
+from evalpipe.evaluators.features import features_of
+from evalpipe.evaluators.learned import LearnedModel
+from evalpipe.evaluators.view import evaluator_view
 from evalpipe.home import Home
 from evalpipe.ids import issue_id
-from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, ISSUES, LABELS
+from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, LABELS, TRACES
+from evalpipe_tests.generation.made import QUICK
 from evalpipe_tests.generation.planted import NOW, labels_of, planted
 from evalpipe_tests.review.made import CYCLE
 from evalpipe_tests.web.dossier_home import PLANTED, Known, dossier_home
@@ -125,6 +130,29 @@ def test_an_artifact_of_an_older_kind_is_shown_as_far_as_it_says(known: Known, t
     assert "in 3 traces · log-odds +1.5<" in page
 
 
+def test_a_learned_evaluator_says_how_it_decides(tmp_path: Path):
+    known = dossier_home(tmp_path)
+    view, is_failure = evaluator_view(known.home.lake.read(TRACES)), known.home.lake.read(LABELS)
+    rows = view.join(is_failure.select("trace_id", "is_failure"), on="trace_id")
+    model = LearnedModel.fit_rows(
+        features_of(rows.drop("is_failure")),
+        np.arange(rows.height),
+        rows["is_failure"].to_numpy(),
+        np.ones(rows.height),
+        rows["trace_id"].to_list(),
+        QUICK,
+        1,
+    )
+    program = model.to_program()
+    quality = known.artifact.quality | {"program_sha256": program_sha256(program)}
+    changed = {"kind": "learned", "program": program, "explanation": model.describe(), "quality": quality}
+    with_artifact(known.home, known.artifact, **changed)
+    page = client(known.home).get(ADDRESS).text
+    assert "How it decides" in page
+    assert "A learned evaluator" in page
+    assert "The rule as data" not in page
+
+
 def test_measurements_stand_in_the_order_of_time(known: Known, tmp_path: Path):
     home = dossier_home(tmp_path).home
     first = home.lake.read(EVALUATOR_QUALITY).filter(pl.col("split") == "held_out")
@@ -147,7 +175,6 @@ def test_too_little_evidence_is_said_in_numbers(bare: Home):
     made = planted("ordering", 6, 20, seed=1)
     labels = labels_of(made.traces, made.labels.sort("trace_id")["is_failure"].to_list())
     bare.lake.replace(LABELS, labels.with_columns(issue_id=pl.lit(PLANTED)))
-    bare.lake.replace(ISSUES, bare.lake.read(ISSUES).with_columns(state=pl.lit("active")))
     page = client(bare).get(ADDRESS).text
     assert "No evaluator yet" in page
     assert "<b>4 more failures</b>" in page
