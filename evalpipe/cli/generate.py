@@ -85,15 +85,23 @@ def show_evaluator(
     if as_json:
         print(artifact.to_json())
         return
-    tell(f"{artifact.evaluator_id} version {artifact.version} ({artifact.kind}) for {artifact.failure_mode!r}")
-    tell(artifact.explanation)
-    tell(f"held-out MCC {interval(dict(artifact.quality))}")
     import polars as pl
 
-    columns = ["pattern", "support", "tpr", "fpr", "log_odds"]
-    patterns = pl.DataFrame(artifact.patterns[:12]) if artifact.patterns else pl.DataFrame()
-    shown = patterns.select(name for name in columns if name in patterns.columns)
-    show(shown, title="What separates failures", as_json=False, empty="no pattern separates them")
+    from evalpipe.generation.dossier import dossier_of
+    from evalpipe.tables import LABELS, SETTLED
+
+    lake = home_of(context).lake
+    dossier = dossier_of(artifact, lake.read(LABELS, SETTLED, pl.col("issue_id") == artifact.issue_id))
+    tell(f"{artifact.evaluator_id} version {artifact.version} ({artifact.kind}) for {artifact.failure_mode!r}")
+    tell(artifact.explanation)
+    for figure in dossier.figures:
+        tell(f"{figure.of} MCC {figure.in_words()}{f' ({figure.note})' if figure.note else ''}")
+    missed, false_alarms = dossier.mistakes
+    tell(f"on traces it had not seen it missed {len(missed)} failures and raised {len(false_alarms)} false alarms")
+    if not dossier.families:
+        tell("nothing separates the failures that could not be chance")
+    for family in dossier.families:
+        show(_patterns(family.patterns), title=f"What separates failures: {family.title}", as_json=False, empty="")
 
 
 @evaluators.command("history")
@@ -164,6 +172,23 @@ def _artifact(context: typer.Context, evaluator_id: str, version: int | None):
         what = evaluator_id if version is None else f"{evaluator_id} version {version}"
         raise StateError(f"there is no evaluator {what}. Run: evalpipe evaluators list")
     return Artifact.from_json(chosen["artifact"][-1])
+
+
+def _patterns(patterns: list[dict]):
+    """Lines of a table for a terminal; ids and rules are in the JSON."""
+    import polars as pl
+
+    return pl.DataFrame(
+        {
+            "pattern": ("missing: " if row.get("is_absent") else "") + row["predicate"],
+            "failures": f"{row['tpr']:.0%}",
+            "others": f"{row['fpr']:.0%}",
+            "support": row["support"],
+            "log_odds": row["log_odds"],
+            "q": row.get("q"),
+        }
+        for row in patterns
+    )
 
 
 def _strings(values: list[str]):

@@ -27,7 +27,7 @@ KINDS = ("tool", "number", "said", *TEXT_FIELDS)
 tool: calls, their order and arguments; number: numbers of the view and shares of words that a source has, asked both
 ways; said: words at a place."""
 
-_MAX_WORDS = 3  # of a phrase that the search may take; a fourth word almost never tells more than three do
+_MAX_WORDS = 3  # of a phrase that the search may take; what a reader is shown may be longer (findings.py)
 _MIN_GROUPS = 3  # a predicate seen in fewer cases is about those cases
 MAX_PHRASES = 10_000  # of one field: those most evenly present
 _MAX_TOOLS = 40  # the pairs of more are too many, and the rare ones too rare

@@ -14,7 +14,7 @@ from evalpipe.generation.findings import Family, by_family
 
 
 class Figure(NamedTuple):
-    """An MCC with its interval, and what it is of; None: undefined."""
+    """An MCC with its interval, what it is of, and what to know of that; None: undefined."""
 
     of: str
     mcc: float | None
@@ -83,14 +83,14 @@ def _quality(artifact: Artifact) -> Mapping[str, Any]:
 
 def _figures(artifact: Artifact, measured: Mapping[str, Any] | None) -> Iterator[Figure]:
     quality = _quality(artifact)
-    yield _figure("on traces it had not seen", quality if measured is None else measured)
+    yield _figure("held-out", quality if measured is None else measured, "traces it had not seen")
     for baseline in quality.get("baselines") or ():
         yield _figure(f"baseline: {baseline['name']}", baseline)
     if at_production := quality.get("at_production"):
-        note = f"where {at_production['prevalence']:.1%} of traces show the failure"
-        yield _figure("the same, projected to production", at_production, note)
+        note = f"held-out, where {at_production['prevalence']:.1%} of traces show the failure"
+        yield _figure("in production", at_production, note)
     in_sample = quality.get("in_sample")
-    yield _figure("on the traces it was made from", in_sample or {"mcc": quality["in_sample_mcc"]}, "flatters it")
+    yield _figure("in-sample", in_sample or {"mcc": quality["in_sample_mcc"]}, "traces it was made from: it flatters")
 
 
 def _figure(of: str, figures: Mapping[str, Any], note: str = "") -> Figure:

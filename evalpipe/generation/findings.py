@@ -109,6 +109,8 @@ def in_words(rule: Rule) -> str:
     if rule["op"] == "not" and rule["of"]["op"] == "regex":
         phrase = phrase_in(rule["of"]["pattern"])
         return f"{TEXT_MEANINGS[rule['of']['field']]} lacks the words {json.dumps(phrase, ensure_ascii=False)}"
+    if rule["op"] == "not" and rule["of"]["op"] == "valid_json":
+        return f"{TEXT_MEANINGS[rule['of']['field']]} is not valid JSON"
     if rule["op"] == "number":
         when = NUMBER_MEANINGS[rule["field"]].removeprefix("1 when ").removesuffix(", else 0")
         if when != NUMBER_MEANINGS[rule["field"]]:
@@ -136,6 +138,9 @@ def is_one_phrase(a: Rule, b: Rule) -> bool:
     """Whether two findings, both of what is there or both of what is missing, are about parts of one phrase."""
     while a["op"] == "not" and b["op"] == "not":
         a, b = a["of"], b["of"]
+    if a["op"] == "said" and b["op"] == "said" and all(a[key] == b[key] for key in ("by", "where", "tool")):
+        said = [set((phrase_in(rule["pattern"] or "") or "").split()) for rule in (a, b)]
+        return not said[0].isdisjoint(said[1])
     if a["op"] != "regex" or b["op"] != "regex" or _SPEAKER[a["field"]] != _SPEAKER[b["field"]]:
         return False
     first, second = (f" {phrase_in(rule['pattern']) or rule['pattern']} " for rule in (a, b))
@@ -164,7 +169,7 @@ def _structure(bank: Bank, view: pl.DataFrame) -> Iterator[Finding]:
                 continue
             case "said" | "argument":
                 yield Finding(rule, examples)
-                if rule["tool"] is not None and rule.get("test") not in (">=", "<="):
+                if rule["tool"] is not None and rule.get("test", "present") == "present":
                     yield calling.without(rule, examples)
             case "number":
                 yield Finding(_whole(rule, view[rule["field"]]), examples)

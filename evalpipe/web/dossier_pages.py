@@ -19,6 +19,7 @@ from evalpipe.evaluators.catalog import load
 from evalpipe.evaluators.on_lake import standing
 from evalpipe.generation.dossier import Dossier, dossier_of
 from evalpipe.generation.triggers import waiting
+from evalpipe.issues.board import Example
 from evalpipe.lake.followed import Followed
 from evalpipe.quality.trust import shortfall
 from evalpipe.review.desk.desk import Desk, Place
@@ -81,24 +82,21 @@ class DossierPages:
         issue_id = request.path_params["issue_id"]
         now = self._boards.goes_by(issue_id)
         if now != issue_id:
-            into = "" if now is None else self._boards.name_of(now)
-            name = self._boards.name_of(issue_id)
-            return page(
-                "issue_gone", status=HTTPStatus.NOT_FOUND, reviewer=reviewer, name=name, into_id=now, into=into,
-                n_pairs=self._boards.n_pairs(),
-            )  # fmt: skip
+            return self._gone(reviewer, issue_id, now)
         told, tables = self._boards.told(issue_id), self._tables(issue_id)
         labels, quality = tables.labels.now().rows, tables.quality.now().rows
         evaluator = self._evaluator(tables.evaluators.now().rows, quality, labels)
         named = [each.trace_id for each in told.examples] + _named(evaluator)
         places = self._desk.places(reviewer, named)
-        waits = waiting(labels, told.rows, self._settings.generation)
+        # What a candidate lacks is what it will lack when it is active.
+        issue = pl.DataFrame({"issue_id": [issue_id], "state": ["active" if told.card.is_open else told.card.state]})
+        waits = waiting(labels, issue, self._settings.generation)
         return page(
             "issue",
             reviewer=reviewer,
             n_pairs=self._boards.n_pairs(),
             card=told.card,
-            examples=shown_to(told.examples, places=places, most=_MAX_EXAMPLES),
+            examples=_telling(shown_to(told.examples, places=places, most=len(told.examples))),
             places=places,
             evaluator=evaluator,
             missing=waits[0].reason if waits else None,
@@ -106,6 +104,17 @@ class DossierPages:
             history=history_of(quality),
             level=level,
             links_of=lambda trace_ids: _links(trace_ids, places),
+        )
+
+    def _gone(self, reviewer: str, issue_id: str, into_id: str | None) -> Response:
+        return page(
+            "issue_gone",
+            status=HTTPStatus.NOT_FOUND,
+            reviewer=reviewer,
+            n_pairs=self._boards.n_pairs(),
+            was=self._boards.name_of(issue_id),
+            into_id=into_id,
+            into="" if into_id is None else self._boards.name_of(into_id),
         )
 
     def _evaluator(self, evaluators: pl.DataFrame, quality: pl.DataFrame, labels: pl.DataFrame) -> _Evaluator | None:
@@ -117,6 +126,15 @@ class DossierPages:
         n_positives = (row["tp"] or 0) + (row["fn"] or 0)
         lacks = shortfall(row["mcc"], row["mcc_lower"], n_positives, self._settings.quality)
         return _Evaluator(row, artifact, dossier_of(artifact, labels, row), lacks)
+
+
+def _telling(examples: list[Example]) -> list[Example]:
+    """Those that say something in different words, else all."""
+    different: dict[str, Example] = {}
+    for each in examples:
+        if words := each.comment or each.evidence:
+            different.setdefault(" ".join(words.casefold().split()), each)
+    return (list(different.values()) or examples)[:_MAX_EXAMPLES]
 
 
 def _named(evaluator: _Evaluator | None) -> list[str]:

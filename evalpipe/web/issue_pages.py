@@ -40,11 +40,10 @@ _ADVICE = re.compile(r"[^.;]*\brun: evalpipe .*", re.IGNORECASE | re.DOTALL)  # 
 
 
 class Told(NamedTuple):
-    """One issue that is not merged: as the board has it, what people wrote of it, and its row of ISSUES."""
+    """One issue that is not merged: as the board has it, and what people wrote of it."""
 
     card: Card
     examples: list[Example]
-    rows: pl.DataFrame
 
 
 class _Opened(NamedTuple):
@@ -97,12 +96,7 @@ class Boards:
         """All that is said of an issue that is not merged."""
         issues, annotations = self._open().issues, self._annotations.now().rows
         card = next(card for card in self.now().cards if card.issue_id == issue_id)
-        is_it = pl.col("issue_id") == issue_id
-        return Told(
-            card,
-            examples_of(issue_id, issues, effective_annotations(annotations)),
-            self._issues.now().rows.filter(is_it),
-        )
+        return Told(card, examples_of(issue_id, issues, effective_annotations(annotations)))
 
     def _open(self) -> _Opened:
         events, proposals = self._events.now(), self._proposals.now()

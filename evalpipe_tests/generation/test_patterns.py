@@ -109,6 +109,27 @@ def test_what_failures_lack_has_a_line_of_its_own():
     assert min(row["log_odds"], row["z"]) > 0
 
 
+def test_words_that_are_missing_before_a_call_are_told_only_of_traces_that_make_it():
+    def trace(number: int, said: str, *, books: bool) -> dict[str, Any]:
+        steps = [("user", said, None)] + [(role, "{}", "book") for role in ("tool_call", "tool_result") if books]
+        steps += [("assistant", f"done as wished {number % 5}", None)]
+        transcript = [{"role": role, "content": text, "tool": tool, "is_error": False} for role, text, tool in steps]
+        return {"trace_id": f"{number:04d}", "transcript": transcript}
+
+    names = ["Ada", "Bo", "Cleo", "Dara", "Emil", "Fay"]
+    # Of those for whom it books, the failures never confirmed; who says as little and gets no booking is no failure.
+    failed = [trace(i, f"a flight to Rome for {names[i % 6]}", books=True) for i in range(12)]
+    agreed = [trace(i, "a flight to Rome, I confirm", books=True) for i in range(12, 36)]
+    asked = [trace(i, f"a flight to Rome for {names[i % 6]}", books=False) for i in range(36, 60)]
+    table = table_of(view_frame(frame_of(failed + agreed + asked)), np.arange(60) < 12)
+    first = table[0]
+    assert first["predicate"] == (
+        'tool "book" is called and not '
+        '(before tool "book" is first called (nearest message) the user says the words "confirm")'
+    )
+    assert (first["family"], first["is_absent"], first["tpr"], first["fpr"]) == ("words", True, 1.0, 0.0)
+
+
 def test_an_answer_without_the_json_that_was_asked_for_is_a_contradiction_of_form():
     asked = [("now give me JSON", "hello there you")] * 8
     kept = [("now give me JSON", '{"price": "three euros"}')] * 12
@@ -173,10 +194,16 @@ def answers(texts: list[str], prefix: str = "") -> pl.DataFrame:
 
 def traces_of(said: list[tuple[str, str]], prefix: str = "") -> pl.DataFrame:
     """Traces of one question and one answer each, in this order."""
-    rows = [
-        {"trace_id": f"{prefix}{i:04d}", "request": request, "response": response, "transcript": []}
-        for i, (request, response) in enumerate(said)
-    ]
+    return frame_of(
+        [
+            {"trace_id": f"{prefix}{i:04d}", "request": request, "response": response, "transcript": []}
+            for i, (request, response) in enumerate(said)
+        ]
+    )
+
+
+def frame_of(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """TRACES rows of which the rest is null."""
     lacking = TRACES.empty().select(pl.exclude(*rows[0]))
     given = pl.DataFrame(rows, schema_overrides={"transcript": TRACES.schema["transcript"]})
     return pl.concat([given, lacking], how="diagonal")
