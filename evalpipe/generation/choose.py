@@ -26,8 +26,9 @@ class Challenge(NamedTuple):
 def choose(competitors: Sequence[Competitor], examples: Examples, settings: GenerationSettings) -> Competitor:
     """The simplest kind within noise of the best. `competitors` stand in order from the simplest to the dearest.
 
-    A later one must agree better with people than the best before it, on the same held-out examples: by more than its
-    margin (`learned_margin`, `judge_margin`), or surely (`learned_probability`, paired). The figure of the winner is
+    A later one must agree better with people than the best before it, on the same held-out examples. One of a dearer
+    kind must do so by more than its margin (`learned_margin`, `judge_margin`), or surely (`learned_probability`,
+    paired). The figure of the winner is
     flattered by having won, by a hundredth or two where the kinds are close; less than fitting on nine tenths of the
     examples takes away (docs/decisions/generation.md).
     """
@@ -41,9 +42,12 @@ def choose(competitors: Sequence[Competitor], examples: Examples, settings: Gene
 def _is_worth_it(challenger: Competitor, best: Competitor, examples: Examples, settings: GenerationSettings) -> bool:
     duel = compare(examples, challenger.held_out, best.held_out, seed=settings.seed)
     gain = (duel.challenger_mcc or 0.0) - (duel.incumbent_mcc or 0.0)
-    margin = settings.judge_margin if challenger.kind == "judge" else settings.learned_margin
     if not best.can_flag:
         return (duel.challenger_mcc or 0.0) > 0
+    if challenger.kind == best.kind:
+        # The search of a rule weighs what naming a predicate takes, and says how it came to be: it wins a tie.
+        return gain >= 0
+    margin = settings.judge_margin if challenger.kind == "judge" else settings.learned_margin
     return gain > margin or (gain > 0 and duel.probability_better >= settings.learned_probability)
 
 
@@ -89,28 +93,26 @@ def why_this_one(
     examples: Examples,
     measured: Agreement,
     flattering: Agreement,
-    baseline: Agreement,
     quality: QualitySettings,
 ) -> str:
     """Why this kind ships, or why nothing is trusted, in words and with the figures that decided."""
     figures = (
         f"held-out MCC {measured.in_words()} on {measured.counts.n} traces with "
-        f"{measured.counts.n_positives} failures, in-sample {shown(flattering.mcc)}, "
-        f"best single pattern {shown(baseline.mcc)}"
+        f"{measured.counts.n_positives} failures, in-sample {shown(flattering.mcc)}"
+    )
+    tried = ", ".join(
+        f"{other.name} reaches {shown(agreement_of(examples, other.held_out).mcc)}"
+        for other in competitors
+        if other.name != chosen.name
     )
     if measured.mcc is None or measured.lower is None or measured.lower <= 0:
-        return f"Declined: no pattern holds on unseen traces better than chance ({figures}). {_WHAT_HELPS}"
+        return f"Declined: no pattern holds on unseen traces better than chance ({figures}; {tried}). {_WHAT_HELPS}"
     if measured.mcc < quality.monitor_mcc:
         return (
-            f"Declined: what was found agrees too little with people on unseen traces ({figures}; "
+            f"Declined: what was found agrees too little with people on unseen traces ({figures}; {tried}; "
             f"{quality.monitor_mcc:.2f} is needed to watch). {_WHAT_HELPS}"
         )
-    others = [
-        f"the {other.kind} one reaches {shown(agreement_of(examples, other.held_out).mcc)}"
-        for other in competitors
-        if other.kind != chosen.kind
-    ]
-    said = "; ".join([f"A {chosen.kind} evaluator, {figures}", *others])
+    said = f"A {chosen.kind} evaluator, {figures}; {tried}"
     lacks = shortfall(measured.mcc, measured.lower, measured.counts.n_positives, quality)
     return said if lacks is None else f"{said}. It only monitors: {lacks}"
 

@@ -18,12 +18,13 @@ from evalpipe.evaluators.artifact import Artifact
 from evalpipe.evaluators.features import Features, features_of
 from evalpipe.evaluators.folds import grouped_folds
 from evalpipe.evaluators.learned import LearnedModel
-from evalpipe.evaluators.rules import compile_rule, explain_rule
+from evalpipe.evaluators.rules import Rule, compile_rule, explain_rule, validate_rule
 from evalpipe.evaluators.words import Ints
 from evalpipe.generation.bank import Bank, predicate_bank
 from evalpipe.generation.examples import Examples
 from evalpipe.generation.flags import Flags
 from evalpipe.generation.optimise import Evolved, evolve_rule
+from evalpipe.generation.patterns import best_predicate
 from evalpipe.settings import GenerationSettings, JudgeSettings, LlmSettings
 
 Bools = NDArray[np.bool_]
@@ -31,8 +32,9 @@ Kind = Literal["rule", "learned", "judge"]
 
 
 class Competitor(NamedTuple):
-    """One kind of evaluator for the issue."""
+    """One way to make an evaluator for the issue. Two ways may end in the same kind."""
 
+    name: str
     kind: Kind
     program: dict[str, Any]
     explanation: str
@@ -80,17 +82,41 @@ def on_one_thread() -> Iterator[None]:
         yield
 
 
+def single_pattern_competitor(material: Material) -> Competitor:
+    """The one predicate of the bank that agrees best with people: nothing is combined, nothing evolved."""
+    everything = _everything(material)
+
+    def fit(rows: Ints) -> Rule:
+        return best_predicate(material.bank, rows, material.examples.is_failure, material.examples.weight)
+
+    rule = fit(everything)
+    return Competitor(
+        name="single pattern",
+        kind="rule",
+        program={"rule": validate_rule(rule)},
+        explanation=explain_rule(rule),
+        held_out=out_of_fold(material, lambda train, test, _: _rule_flags(fit(train), material, test)),
+        in_sample=Flags.all_known(_rule_flags(rule, material, everything)),
+        can_flag=rule["op"] != "constant",
+        lineage=[],
+        stop_reason="every predicate was looked at",
+        spent={"n_metric_calls": 0},
+        engines=("polars", "numpy"),
+    )
+
+
 def rule_competitor(material: Material) -> Competitor:
     """A rule, evolved on all examples."""
     evolved = _fit_rule(material, _everything(material), material.settings.seed)
     return Competitor(
+        name="rule",
         kind="rule",
         program={"rule": evolved.rule},
         explanation=explain_rule(evolved.rule),
         held_out=out_of_fold(
-            material, lambda train, test, seed: _rule_flags(_fit_rule(material, train, seed), material, test)
+            material, lambda train, test, seed: _rule_flags(_fit_rule(material, train, seed).rule, material, test)
         ),
-        in_sample=Flags.all_known(_rule_flags(evolved, material, _everything(material))),
+        in_sample=Flags.all_known(_rule_flags(evolved.rule, material, _everything(material))),
         can_flag=evolved.rule["op"] != "constant",
         lineage=evolved.lineage,
         stop_reason=evolved.stop_reason,
@@ -104,6 +130,7 @@ def learned_competitor(material: Material) -> Competitor:
     view = material.examples.view
     model = _fit_learned(material, _everything(material), material.settings.seed)
     return Competitor(
+        name="learned",
         kind="learned",
         program=model.to_program(),
         explanation=model.describe(),
@@ -139,6 +166,7 @@ def judge_competitor(
         issue_name, material.examples, notes, incumbent=program, llm=llm, judges=judges, seed=material.settings.seed
     )
     return Competitor(
+        name="judge",
         kind="judge",
         program=evolved.program,
         explanation=evolved.explanation,
@@ -182,7 +210,7 @@ def _fit_learned(material: Material, rows: Ints, seed: int) -> LearnedModel:
     )
 
 
-def _rule_flags(evolved: Evolved, material: Material, rows: Ints) -> Bools:
+def _rule_flags(rule: Rule, material: Material, rows: Ints) -> Bools:
     # By the compiled rule, as in production, and not by the search's own matrices.
     view: pl.DataFrame = material.examples.view[rows]
-    return view.select(compile_rule(evolved.rule)).to_series().to_numpy()
+    return view.select(compile_rule(rule)).to_series().to_numpy()

@@ -89,7 +89,7 @@ def _design_effect(is_failure: NDArray[np.bool_], groups: list[str], correlation
         return_inverse=True,
         return_counts=True,
     )
-    return 1 + (n_alike[member] - 1) * correlation
+    return 1.0 + (n_alike[member].astype(np.float64) - 1.0) * correlation
 
 
 def require_evidence(examples: Examples, settings: GenerationSettings) -> None:

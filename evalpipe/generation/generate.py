@@ -14,7 +14,6 @@ import polars as pl
 from evalpipe.errors import EvaluatorFaultError, NotEnoughEvidenceError
 from evalpipe.evaluators.artifact import Artifact
 from evalpipe.generation.agreement import agreement_at, agreement_of, mistakes_of, quality_block, quality_row
-from evalpipe.generation.baselines import best_single_predicate
 from evalpipe.generation.choose import challenge, choose, why_this_one
 from evalpipe.generation.competitors import (
     Competitor,
@@ -23,6 +22,7 @@ from evalpipe.generation.competitors import (
     learned_competitor,
     on_one_thread,
     rule_competitor,
+    single_pattern_competitor,
 )
 from evalpipe.generation.examples import Examples, require_evidence
 from evalpipe.generation.patterns import pattern_table
@@ -87,7 +87,8 @@ def generate(
     require_evidence(examples, generation)
     known, llm = known or Known(), llm or LlmSettings()
     material = Material.of(examples, generation)
-    competitors = [rule_competitor(material), learned_competitor(material)]
+    simplest = single_pattern_competitor(material)
+    competitors = [simplest, rule_competitor(material), learned_competitor(material)]
     chosen = choose(competitors, examples, generation)
     interruption = ""
     if llm.judge_model is not None and _may_be_beaten(chosen, examples, generation):
@@ -102,7 +103,7 @@ def generate(
 
     measured = agreement_of(examples, chosen.held_out, quality.confidence, generation.seed)
     flattering = agreement_of(examples, chosen.in_sample, quality.confidence, generation.seed)
-    baseline = agreement_of(examples, best_single_predicate(material), quality.confidence, generation.seed)
+    baseline = agreement_of(examples, simplest.held_out, quality.confidence, generation.seed)
     at_production = agreement_at(known.prevalence, measured, examples, chosen.held_out, quality, generation.seed)
     status = status_of(measured.mcc, measured.lower, measured.counts.n_positives, quality)
     artifact = Artifact(
@@ -122,7 +123,7 @@ def generate(
         quality=quality_block(
             measured,
             flattering,
-            {"best single pattern": baseline},
+            {simplest.name: baseline},
             at_production,
             chosen,
             quality.confidence,
@@ -130,7 +131,7 @@ def generate(
         mistakes=mistakes_of(examples, chosen.held_out),
         created_at=now.isoformat(),
     )
-    why = why_this_one(chosen, competitors, examples, measured, flattering, baseline, quality)
+    why = why_this_one(chosen, competitors, examples, measured, flattering, quality)
     new = challenge(
         incumbent, measured, status, examples, chosen.held_out, generation=generation, quality=quality, llm=llm
     )

@@ -25,6 +25,7 @@ from evalpipe.generation.findings import (
     is_one_number,
     is_one_phrase,
 )
+from evalpipe.quality.intervals import mcc_of_cells
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -119,6 +120,18 @@ def information(counts: Counts) -> Floats:
                 term = joint / total * np.log2(joint * total / (marginal * n_class))
                 bits += np.where(joint > 0, term, 0.0)
     return bits
+
+
+def best_predicate(bank: Bank, rows: Ints, is_failure: Bools, weight: Floats) -> Rule:
+    """The predicate, or its negation, that agrees best (MCC) with the labels of `rows`; never, where none does."""
+    counts = count(bank, rows, is_failure, weight)
+    tp, fp = counts.positive, counts.negative
+    agreement = mcc_of_cells(np.stack([tp, fp, counts.n_negative - fp, counts.n_positive - tp], axis=1))
+    if not np.isfinite(agreement).any():
+        return {"op": "constant", "value": False}
+    place = int(np.nanargmax(np.round(np.abs(agreement), 12)))
+    rule = bank.predicates[place]
+    return rule if agreement[place] > 0 else {"op": "not", "of": rule}
 
 
 def strongest(bank: Bank, rows: Ints, is_failure: Bools, weight: Floats) -> Ints:

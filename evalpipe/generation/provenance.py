@@ -30,14 +30,14 @@ def provenance_of(
         "n_groups": len(set(examples.groups)),
         "group_key": "session, near-duplicate first request, first id in the tool calls, same tool results",
         "split": chosen.split or _split_of(material),
-        "held_out_mcc_by_kind": {each.kind: stored(agreement_of(examples, each.held_out).mcc) for each in competitors},
+        "held_out_mcc_of": {each.name: stored(agreement_of(examples, each.held_out).mcc) for each in competitors},
         "seed": settings.seed,
         "engines": {name: installed_version(name) for name in (*chosen.engines, "evalpipe")},
         "settings_sha256": content_hash(settings.model_dump(mode="json"), 64),
         "parent": None if incumbent is None else {"version": incumbent.version, "sha256": incumbent.sha256},
         "lineage": chosen.lineage,
         "stop_reason": chosen.stop_reason,
-        "spent": {each.kind: dict(each.spent) for each in competitors},
+        "spent": {each.name: dict(each.spent) for each in competitors},
     }
 
 

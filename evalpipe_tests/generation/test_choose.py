@@ -28,7 +28,7 @@ def competitor(kind: Kind, said: Flags, **changes: Any) -> Competitor:
         "spent": {},
         "engines": (),
     }
-    return Competitor(kind, held_out=said, **{**fields, **changes})
+    return Competitor(**{"name": kind, "kind": kind, "held_out": said, **fields, **changes})
 
 
 def chosen(*competitors: Competitor, made: Examples = MADE) -> str:
@@ -60,6 +60,12 @@ def test_a_judge_is_compared_only_where_it_was_held_out():
     assert chosen(competitor("rule", rule), competitor("judge", judge)) == "rule"
 
 
+def test_of_two_rules_the_single_pattern_ships_only_if_it_is_better_than_the_evolved_one():
+    single = competitor("rule", NEARLY, name="single pattern")
+    assert choose([single, competitor("rule", NEARLY)], MADE, SETTINGS).name == "rule"
+    assert choose([single, competitor("rule", HALF)], MADE, SETTINGS).name == "single pattern"
+
+
 def test_a_rule_that_never_fires_makes_way_for_whatever_finds_something():
     silent = flags(0, 40, 0, 160)
     assert chosen(competitor("rule", silent, can_flag=False), competitor("learned", HALF)) == "learned"
@@ -76,6 +82,6 @@ def test_a_rule_that_never_fires_makes_way_for_whatever_finds_something():
 def test_why_is_said_with_the_figures(said: Flags, begins: str):
     measured = agreement_of(MADE, said)
     rule = competitor("rule", said)
-    why = why_this_one(rule, [rule], MADE, measured, measured, measured, QualitySettings())
+    why = why_this_one(rule, [rule], MADE, measured, measured, QualitySettings())
     assert why.startswith(begins)
     assert measured.in_words() in why

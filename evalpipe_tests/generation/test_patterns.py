@@ -13,6 +13,7 @@ from evalpipe.evaluators.rules import compile_rule
 from evalpipe.generation.bank import Bank, predicate_bank
 from evalpipe.generation.examples import Examples
 from evalpipe.generation.patterns import (
+    best_predicate,
     count,
     information,
     informed_log_odds,
@@ -21,6 +22,7 @@ from evalpipe.generation.patterns import (
     strongest,
 )
 from evalpipe.ids import canonical_json
+from evalpipe.quality.confusion import confusion, mcc
 from evalpipe.tables import TRACES
 from evalpipe.traces.view import view_frame
 
@@ -207,3 +209,16 @@ def frame_of(rows: list[dict[str, Any]]) -> pl.DataFrame:
     lacking = TRACES.empty().select(pl.exclude(*rows[0]))
     given = pl.DataFrame(rows, schema_overrides={"transcript": TRACES.schema["transcript"]})
     return pl.concat([given, lacking], how="diagonal")
+
+
+def test_the_best_predicate_agrees_best_either_way_round(ordering_examples: Examples):
+    bank = predicate_bank(ordering_examples.view, ordering_examples.groups)
+    rows, failed = np.arange(60), ordering_examples.is_failure
+    best = best_predicate(bank, rows, failed, ordering_examples.weight)
+    assert mcc(confusion(failed, ordering_examples.view.select(compile_rule(best)).to_series().to_numpy())) == 1.0
+    assert best_predicate(bank, rows, ~failed, ordering_examples.weight) == {"op": "not", "of": best}
+
+
+def test_there_is_no_best_predicate_of_examples_of_one_kind(ordering_examples: Examples):
+    bank = predicate_bank(ordering_examples.view, ordering_examples.groups)
+    assert best_predicate(bank, np.arange(60), np.ones(60, bool), ordering_examples.weight)["op"] == "constant"
