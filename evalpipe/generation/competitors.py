@@ -29,6 +29,8 @@ from evalpipe.settings import GenerationSettings, JudgeSettings, LlmSettings
 
 Bools = NDArray[np.bool_]
 Kind = Literal["rule", "learned", "judge"]
+Author = Callable[[Ints], list[Rule]]
+"""(rows of the examples that may be looked at) -> rules whose predicates are worth asking."""
 
 
 class Competitor(NamedTuple):
@@ -105,17 +107,22 @@ def single_pattern_competitor(material: Material) -> Competitor:
     )
 
 
-def rule_competitor(material: Material) -> Competitor:
-    """A rule, evolved on all examples."""
-    evolved = _fit_rule(material, _everything(material), material.settings.seed)
+def rule_competitor(material: Material, author: Author | None = None) -> Competitor:
+    """A rule, evolved on all examples. `author` proposes predicates beside those of the bank, fold by fold."""
+
+    def fit(rows: Ints, seed: int) -> Evolved:
+        examples, bank = material.examples, material.bank
+        if author is not None:
+            bank = bank.with_proposed(author(rows), examples.view)
+        return evolve_rule(bank, rows, examples.is_failure, examples.weight, material.settings, seed)
+
+    evolved = fit(_everything(material), material.settings.seed)
     return Competitor(
         name="rule",
         kind="rule",
         program={"rule": evolved.rule},
         explanation=explain_rule(evolved.rule),
-        held_out=out_of_fold(
-            material, lambda train, test, seed: _rule_flags(_fit_rule(material, train, seed).rule, material, test)
-        ),
+        held_out=out_of_fold(material, lambda train, test, seed: _rule_flags(fit(train, seed).rule, material, test)),
         in_sample=Flags.all_known(_rule_flags(evolved.rule, material, _everything(material))),
         can_flag=evolved.rule["op"] != "constant",
         lineage=evolved.lineage,
@@ -196,11 +203,6 @@ def out_of_fold(material: Material, predict: Callable[[Ints, Ints, int], Bools])
 
 def _everything(material: Material) -> Ints:
     return np.arange(len(material.examples.is_failure))
-
-
-def _fit_rule(material: Material, rows: Ints, seed: int) -> Evolved:
-    examples = material.examples
-    return evolve_rule(material.bank, rows, examples.is_failure, examples.weight, material.settings, seed)
 
 
 def _fit_learned(material: Material, rows: Ints, seed: int) -> LearnedModel:

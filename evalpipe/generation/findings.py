@@ -16,7 +16,8 @@ from evalpipe.evaluators.rule_syntax import children
 from evalpipe.evaluators.rules import Rule, compile_rule, explain_rule
 from evalpipe.evaluators.view import NUMBER_MEANINGS, TEXT_FIELDS, TEXT_MEANINGS
 from evalpipe.evaluators.words import Gram, Ints, phrase_in, phrase_pattern
-from evalpipe.generation.bank import MAX_PHRASES, Bank, even_grams
+from evalpipe.generation.bank import Bank
+from evalpipe.generation.mining import MAX_PHRASES, even_grams
 from evalpipe.traces.words import word_lists
 
 FAMILIES: Mapping[str, str] = {

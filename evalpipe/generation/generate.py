@@ -5,6 +5,7 @@ or written here: on_lake.py does that.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -13,6 +14,8 @@ import polars as pl
 
 from evalpipe.errors import EvaluatorFaultError, NotEnoughEvidenceError
 from evalpipe.evaluators.artifact import Artifact
+from evalpipe.evaluators.rules import Rule
+from evalpipe.evaluators.words import Ints
 from evalpipe.generation.agreement import agreement_at, agreement_of, mistakes_of, quality_block, quality_row
 from evalpipe.generation.choose import challenge, choose, why_this_one
 from evalpipe.generation.competitors import (
@@ -93,13 +96,10 @@ def generate(
     interruption = ""
     if llm.judge_model is not None and _may_be_beaten(chosen, examples, generation):
         try:
-            judge = judge_competitor(issue.name, material, known.notes, incumbent, llm, judges or JudgeSettings())
-            competitors.append(judge)
+            competitors += _with_model(issue.name, material, known, incumbent, llm, judges or JudgeSettings())
             chosen = choose(competitors, examples, generation)
         except EvaluatorFaultError as error:
-            interruption = f" No judge was evolved: {error}"
-        except NotEnoughEvidenceError:
-            pass  # a judge holds out more than folds do; the others go without it
+            interruption = f" The model could not be asked, so neither rules nor a judge are of it: {error}"
 
     measured = agreement_of(examples, chosen.held_out, quality.confidence, generation.seed)
     flattering = agreement_of(examples, chosen.in_sample, quality.confidence, generation.seed)
@@ -149,7 +149,31 @@ def generate(
     )
 
 
+def _with_model(
+    issue_name: str,
+    material: Material,
+    known: Known,
+    incumbent: Artifact | None,
+    llm: LlmSettings,
+    judges: JudgeSettings,
+) -> list[Competitor]:
+    """What competes where a model is configured: a rule for which it proposes predicates, and a judge."""
+    # Imported here: what needs a model server is no part of generating without one.
+    from evalpipe.generation.authoring import propose_predicates
+
+    def author(rows: Ints) -> list[Rule]:
+        examples, seed = material.examples, material.settings.seed
+        return propose_predicates(
+            examples.view, examples.is_failure, known.notes, rows, issue_name=issue_name, llm=llm, seed=seed
+        )
+
+    found = [rule_competitor(material, author)._replace(name="rule with proposals")]
+    with suppress(NotEnoughEvidenceError):  # a judge holds out more than folds do; without it the others compete
+        found.append(judge_competitor(issue_name, material, known.notes, incumbent, llm, judges))
+    return found
+
+
 def _may_be_beaten(chosen: Competitor, examples: Examples, settings: GenerationSettings) -> bool:
-    """Whether a judge may be worth its price: where what is cheap is not surely good."""
+    """Whether a model may be worth its price: where what is cheap is not surely good."""
     lower = agreement_of(examples, chosen.held_out, settings.confidence, settings.seed).lower
     return lower is None or lower < settings.judge_below

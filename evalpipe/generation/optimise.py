@@ -170,6 +170,7 @@ class _Search:
     generator: np.random.Generator
     rules: dict[str, Disjunction] = field(default_factory=dict)
     candidates: dict[str, Candidate] = field(default_factory=dict)
+    accepted: list[Disjunction] = field(default_factory=list)  # the pool, in the order in which it grew
     stop_reason: str = ""
     propose_new_texts: None = None  # gepa asks for the attribute; the proposer is passed by itself
 
@@ -227,7 +228,8 @@ class _Search:
         for record in reflective_dataset[_COMPONENT]:
             among[self.cells[record["cell"]].examples] = 1
         parent = self.rules[candidate[_COMPONENT]]
-        proposal = propose(self.literals, parent, among, set(self.rules.values()), self.generator)
+        tried = set(self.rules.values())
+        proposal = propose(self.literals, parent, among, tried, self.generator, self.accepted)
         self._n_empty = 0 if proposal else self._n_empty + 1
         return {_COMPONENT: self.text(proposal)} if proposal else {}
 
@@ -240,6 +242,8 @@ class _Search:
     def should_stop(self, gepa_state: Any) -> bool:
         """Whether the search has ended; `stop_reason` then says why."""
         n_accepted = len(gepa_state.program_candidates)
+        pool = gepa_state.program_candidates[len(self.accepted) :]
+        self.accepted += [self.rules[candidate[_COMPONENT]] for candidate in pool]
         if n_accepted > self._n_accepted:
             self._n_accepted, self._accepted_at = n_accepted, gepa_state.i
         newest = self.rules[gepa_state.program_candidates[-1][_COMPONENT]]

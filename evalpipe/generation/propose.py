@@ -5,6 +5,7 @@ which examples it gets wrong, every rule one change away is scored by its descri
 that were never tried is proposed. The loop around it, gepa's, is in optimise.py.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -130,15 +131,22 @@ def description_bits(tp: Floats, fp: Floats, n_positive: float, n_negative: floa
 
 
 def propose(
-    literals: Literals, parent: Disjunction, among: Floats, tried: set[Disjunction], generator: np.random.Generator
+    literals: Literals,
+    parent: Disjunction,
+    among: Floats,
+    tried: set[Disjunction],
+    generator: np.random.Generator,
+    partners: Sequence[Disjunction] = (),
 ) -> Candidate | None:
     """A rule one change from `parent` that says the labels of the examples `among` in fewer bits; None if none is left.
 
-    One of the few best, drawn by how good they are, so that a search does not always climb the same hill.
+    A change is a predicate more, less or another, a clause more or less, or a merge with one of `partners`. One of the
+    few best, drawn by how good they are, so that a search does not always climb the same hill.
     """
     scale = max(literals.bits((), among), 1e-9)
     bound = literals.bits(parent, among) - 1e-9
-    better = [c for c in _neighbours(literals, parent, among) if c.bits < bound and c.rule not in tried]
+    found = [*_neighbours(literals, parent, among), *_merged(literals, parent, among, partners)]
+    better = [c for c in found if c.bits < bound and c.rule not in tried]
     better.sort(key=lambda c: (round(c.bits / scale, 9), *literals.simplicity(c.rule)))
     best = better[:_N_CHOICES]
     if not best:
@@ -202,6 +210,16 @@ def _neighbours(literals: Literals, parent: Disjunction, among: Floats) -> list[
     return [c for c in found if all(len({int(asked[i]) for i in clause}) == len(clause) for clause in c.rule)]
 
 
+def _merged(literals: Literals, parent: Disjunction, among: Floats, partners: Sequence[Disjunction]) -> list[Candidate]:
+    """The clauses of the parent together with those of another rule: two that each find other failures."""
+    unions = {tuple(sorted({*parent, *partner})) for partner in partners} - {parent, *partners}
+    return [
+        Candidate(rule, literals.bits(rule, among), "merge two rules")
+        for rule in sorted(unions)
+        if len(rule) <= _MAX_CLAUSES
+    ]
+
+
 def _shorter(rule: Disjunction) -> list[tuple[Disjunction, str]]:
     shorter: list[tuple[Disjunction, str]] = []
     for at, clause in enumerate(rule):
@@ -215,8 +233,9 @@ def _shorter(rule: Disjunction) -> list[tuple[Disjunction, str]]:
 
 def _swap_name(literals: Literals, old: int, new: int) -> str:
     a, b = literals.rules[old], literals.rules[new]
-    is_threshold = a["op"] == b["op"] == "number" and (a["field"], a["compare"]) == (b["field"], b["compare"])
-    return "move threshold" if is_threshold else "swap predicate"
+    if a["op"] == b["op"] == "number" and (a["field"], a["compare"]) == (b["field"], b["compare"]):
+        return "move threshold"
+    return "generalise predicate" if (literals.holds[old] <= literals.holds[new]).all() else "swap predicate"
 
 
 def _with(rest: Disjunction, clause: Clause) -> Disjunction:

@@ -130,3 +130,17 @@ def test_what_no_rule_may_hold_is_not_asked_for():
     assert {rule["op"] for rule in bank.predicates} <= {"number", "regex"}
     for rule in bank.predicates:
         validate_rule(rule)
+
+
+def test_proposed_rules_add_the_predicates_that_tell_examples_apart(ordering_examples: Examples):
+    bank = predicate_bank(ordering_examples.view, ordering_examples.groups)
+    refund, nobody = (
+        {"op": "tool", "name": name, "status": "any", "min": 1, "max": None} for name in ("issue_refund", "x")
+    )
+    rule = validate_rule({"op": "any", "of": [{"op": "not", "of": refund}, nobody]})
+    more = bank.with_proposed([rule, refund], ordering_examples.view)
+    assert more.predicates[len(bank.predicates) :] == [refund]  # nobody calls x, which tells nothing
+    assert KINDS[more.kind[-1]] == "proposed"
+    holds = ordering_examples.view.select(compile_rule(refund)).to_series().to_numpy()
+    assert np.array_equal(more.presence[-1].toarray().ravel() > 0, holds)
+    assert bank.with_proposed([nobody], ordering_examples.view) is bank

@@ -57,6 +57,17 @@ def test_missed_failures_are_met_with_a_clause():
     assert found.rule == ((0,), (1,))
 
 
+def test_two_rules_that_find_other_failures_are_merged():
+    # The other half is found only by three predicates together, which no single change adds.
+    three = [[0, 0, 1, 1] + [int(i // 4 != n) for i in range(12)] for n in range(3)]
+    rules = literals(HALF, *three)
+    partner = ((1, 2, 3),)
+    assert [rules.fires(part).tolist() for part in (((0,),), partner)] == [HALF, OTHER_HALF]
+    found = propose(rules, ((0,),), ALL, set(), np.random.default_rng(0), [partner])
+    assert found is not None
+    assert (found.change, rules.fires(found.rule).tolist()) == ("merge two rules", PERFECT)
+
+
 def test_nothing_is_proposed_twice():
     rules = literals(PERFECT)
     tried = {((0,),)}
