@@ -29,7 +29,9 @@ compute_logs:
   config: {{base_dir: "{base}/compute_logs"}}
 run_queue: {{dequeue_interval_seconds: 1}}
 concurrency:
-  runs: {{max_concurrent_runs: 2}}
+  runs:
+    max_concurrent_runs: 2
+    tag_concurrency_limits: [{{key: {issue_tag}, value: {{applyLimitPerUniqueValue: true}}, limit: 1}}]
   pools: {{default_limit: 1, granularity: op}}
 run_monitoring: {{enabled: true, max_runtime_seconds: 7200, free_slots_after_run_end_seconds: 60}}
 """
@@ -41,6 +43,9 @@ load_from:
       location_name: evalpipe
 """
 
+
+ISSUE_TAG = "evalpipe/issue"
+"""Run tag: the issue that a run generates for. Of two such runs the second waits in the queue, not in a slot."""
 
 PROCESS_TAG = "evalpipe/process"
 """Run tag: the process that runs it itself, without a daemon that would notice its end."""
@@ -114,6 +119,6 @@ def _environment(home: Home) -> dict[str, str]:
 def _prepared(home: Home) -> Path:
     folder = home.dagster
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dagster.yaml").write_text(_INSTANCE.format(base=folder), encoding="utf-8")
+    (folder / "dagster.yaml").write_text(_INSTANCE.format(base=folder, issue_tag=ISSUE_TAG), encoding="utf-8")
     (folder / "workspace.yaml").write_text(_WORKSPACE, encoding="utf-8")
     return folder

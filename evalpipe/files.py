@@ -1,7 +1,19 @@
-"""Files that readers see whole or not at all."""
+"""Files that readers see whole or not at all, and work that one process does at a time."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, waiting for whoever holds it. It is let go when the process ends, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_whole(path: Path, content: str | bytes, *, mode: int = 0o666) -> None:

@@ -5,6 +5,7 @@ from datetime import date
 
 import dagster as dg
 
+from evalpipe.dagster_home import ISSUE_TAG
 from evalpipe.defs.jobs import ANNOTATED, OBSERVED, annotations_job, generate_job, observe_job, verdicts_job
 from evalpipe.defs.partitions import BY_ISSUE
 from evalpipe.defs.resources import HomeResource
@@ -97,7 +98,7 @@ def annotation_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
                 job_name="generate_job",
                 partition_key=issue.issue_id,
                 run_key=f"{issue.issue_id}:{issue.labels_fingerprint}:{issue.n_tries}",
-                tags={"evalpipe/reason": issue.reason[:200]},
+                tags={"evalpipe/reason": issue.reason[:200], ISSUE_TAG: issue.issue_id},
             )
             for issue in due
         ],

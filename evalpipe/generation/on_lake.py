@@ -10,6 +10,7 @@ from evalpipe.errors import NotEnoughEvidenceError, StateError
 from evalpipe.evaluators.artifact import Artifact
 from evalpipe.evaluators.catalog import current_evaluators, load, write_artifact
 from evalpipe.evaluators.on_lake import features_of, labelled_traces, standing, view_of
+from evalpipe.files import alone
 from evalpipe.generation.examples import examples_for
 from evalpipe.generation.generate import Generated, IssueRef, Known, generate
 from evalpipe.generation.notes import notes_of
@@ -39,16 +40,23 @@ _MAX_BACKGROUND = 2_000  # traces that show what is usual: a share is then known
 def generate_for_issue(lake: Lake, artifacts: Path, issue_id: str, *, settings: Settings, now: datetime) -> Generated:
     """Generate the next version of an issue's evaluator; the attempt is recorded whatever comes of it.
 
-    Too little evidence is an answer (`artifact` is None and `reason` says what is missing), not an error.
+    Two that generate for one issue on this machine at once do so one after the other. Too little evidence is an answer
+    (`artifact` is None and `reason` says what is missing), not an error.
     Raises StateError for an issue that does not exist.
     """
     issue = lake.read(ISSUES, pl.col("issue_id") == issue_id)
     if issue.is_empty():
         raise StateError(f"there is no issue {issue_id}. Run: evalpipe issues list")
+    with alone(artifacts / "evaluators" / f".{issue_id}.lock"):
+        return _generate_alone(lake, artifacts, issue.row(0, named=True), settings, now)
+
+
+def _generate_alone(lake: Lake, artifacts: Path, issue: dict, settings: Settings, now: datetime) -> Generated:
+    issue_id = issue["issue_id"]
     labels = lake.read(LABELS, SETTLED, pl.col("issue_id") == issue_id)
     attempted = labels_fingerprint(labels)
     before = attempts(lake, [issue_id]).get(issue_id)
-    made = _generate(lake, issue.row(0, named=True), labels, attempted, settings, now)
+    made = _generate(lake, issue, labels, attempted, settings, now)
     rows = EVALUATORS.empty()
     if made.artifact is not None and made.replaces:
         write_artifact(artifacts, made.artifact)
