@@ -4,6 +4,7 @@ model is down. How a question becomes messages, and an answer fields, is in llm.
 Nothing but the model's own server is spoken to: no price list is fetched, no telemetry sent.
 """
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -146,14 +147,15 @@ def _engine(model: str, settings: LlmSettings) -> Any:
     # Both libraries otherwise fetch a price list from the internet at their first call.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
-    from dspy.clients.engines import LiteLLMEngine
+    from dspy.clients.engines import LiteLLMEngine  # which turns telemetry off
+    from litellm.exceptions import BadRequestError
 
-    litellm.telemetry = False
     litellm.suppress_debug_info = True
+    logging.getLogger("LiteLLM").setLevel(logging.WARNING)  # it tells of every call
     litellm.drop_params = True  # a model that takes no temperature is asked without
     try:
         litellm.get_llm_provider(model)
-    except litellm.BadRequestError as error:
+    except BadRequestError as error:
         raise ModelDownError(
             f"model {model}: LiteLLM knows no such provider. Write PROVIDER/MODEL, such as openai/gpt-4o-mini or "
             "ollama_chat/qwen3, in EVALPIPE_JUDGE_MODEL"

@@ -72,7 +72,7 @@ def search_with_dspy(start: JudgeProgram, trials: Trials, reflector: Reflector, 
     for error in (stopper.error, reflector.error):
         if error is not None:
             raise error
-    result = program.detailed_results
+    result: Any = program.detailed_results
     instructions = [getattr(candidate, _PREDICTOR).signature.instructions for candidate in result.candidates]
     return Found(instructions, parents_of(result), stopper.reason)
 
@@ -84,7 +84,7 @@ def _module(start: JudgeProgram, trials: Trials, stopper: Stopper) -> Any:
     class JudgeModule(dspy.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.judge = dspy.Predict(signature("trace: str -> critique: str, failed: bool", start.instruction))
+            self.judge: Any = dspy.Predict(signature("trace: str -> critique: str, failed: bool", start.instruction))
 
         def forward(self, row: int) -> Any:
             program = with_instruction(start, self.judge.signature.instructions)
@@ -131,8 +131,8 @@ def _proposer(start: JudgeProgram, trials: Trials, reflector: Reflector, split: 
         del components_to_update
         instruction = candidate[_PREDICTOR]
         rows = [int(record["Inputs"]["row"]) for record in reflective_dataset[_PREDICTOR]]
-        seen = [Seen(row, trials.known(with_instruction(start, instruction), row)) for row in rows]
-        records = [reviewed(one, trials) for one in seen if one.verdict is not None]
+        verdicts = trials.verdicts(with_instruction(start, instruction), rows)
+        records = [reviewed(Seen(row, verdict), trials) for row, verdict in zip(rows, verdicts, strict=True)]
         proposed = reflector.propose(instruction, records)
         if proposed is None or trials.known(with_instruction(start, proposed), split.validation[0]):
             return {}
