@@ -141,6 +141,7 @@ class Server:
         self.model = model
         self.troubles = troubles
         self.asked: list[tuple[str, Messages]] = []
+        self.bodies: list[dict[str, Any]] = []  # of all requests
         self.n_requests = 0
         self.calls: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -154,6 +155,7 @@ class Server:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                server.bodies.append(body)
                 answer = server._answer(body["messages"])
                 if answer is None:
                     self.close_connection = True
@@ -183,7 +185,7 @@ class Server:
 
     def reset(self) -> None:
         """Counts from nought again."""
-        self.asked, self.calls, self.n_requests = [], Counter(), 0
+        self.asked, self.bodies, self.calls, self.n_requests = [], [], Counter(), 0
 
     def stop(self) -> None:
         """From here on connections are refused."""
@@ -211,6 +213,8 @@ class Server:
             said = f"This model's maximum context length is {troubles.max_prompt_chars}; you sent {n_chars}."
             return 400, {"error": {"message": said, "code": "context_length_exceeded"}}, {}
         kind, text = self.model.reply(messages, troubles)
+        if kind == "unknown model":
+            return 404, {"error": {"message": "no such model"}}, {}
         with self._lock:
             self.calls[kind] += 1
             self.asked.append((kind, messages))

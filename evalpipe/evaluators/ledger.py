@@ -23,7 +23,6 @@ class Ledger:
         self._asked: set[str] = set()
         self._settled: set[str] = set()
         self.calls: Counter[str] = Counter()  # questions by their kind: judge, reflection, rules
-        self.n_repeated = 0  # questions that this run had asked before; they are free
         self.n_requests = 0  # HTTP requests that really went out, retries included
         self.n_input_tokens = 0
         self.n_output_tokens = 0
@@ -44,8 +43,7 @@ class Ledger:
         """Count a question before it is asked. Raises BudgetError where the run may ask no more."""
         with self._lock:
             if key in self._asked:
-                self.n_repeated += 1
-                return
+                return  # a question that this run has asked before is free
             if reason := self._spent(n_more=1):
                 raise BudgetError(reason)
             self._asked.add(key)
@@ -77,7 +75,6 @@ class Ledger:
         return {
             "judge_calls": self.calls["judge"],
             "reflection_calls": self.calls["reflection"],
-            "cached": self.n_repeated,
             "tokens_in": self.n_input_tokens,
             "tokens_out": self.n_output_tokens,
             "cost_usd": None if self.n_unpriced else round(self.cost_usd, 6),

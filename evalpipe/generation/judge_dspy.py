@@ -89,7 +89,7 @@ def _module(start: JudgeProgram, trials: Trials, stopper: Stopper) -> Any:
         def forward(self, row: int) -> Any:
             program = with_instruction(start, self.judge.signature.instructions)
             try:
-                verdict = trials.verdicts(program, [row])[0]
+                verdict = trials.evaluated(program, [row])[0]
             except EvaluatorFaultError as error:
                 stopper.error = stopper.error or error
                 raise

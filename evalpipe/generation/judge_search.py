@@ -234,8 +234,7 @@ class _Adapter:
 
     def evaluate(self, batch: list[int], candidate: dict[str, str], capture_traces: bool = False) -> _Batch:
         program = with_instruction(self._start, candidate[COMPONENT])
-        self._trials.n_reused += sum(self._trials.known(program, row) is not None for row in batch)
-        seen = [Seen(row, v) for row, v in zip(batch, self._trials.verdicts(program, batch), strict=True)]
+        seen = [Seen(row, v) for row, v in zip(batch, self._trials.evaluated(program, batch), strict=True)]
         return _Batch(seen, scores_of(seen, self._trials), seen if capture_traces else None)
 
     def make_reflective_dataset(

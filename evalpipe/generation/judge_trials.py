@@ -35,7 +35,7 @@ class Trials:
     llm: LlmSettings
     judges: JudgeSettings
     n_faults: int = 0
-    n_reused: int = 0
+    n_reused: int = 0  # verdicts that an engine wanted again
     _said: dict[tuple[str, int], Verdict] = field(default_factory=dict)
     _lock: Any = field(default_factory=Lock)  # dspy judges several examples at once, each by itself
 
@@ -67,6 +67,13 @@ class Trials:
             self.n_faults += sum(self._said[key, row].outcome == "fault" for row in new)
         self._require_verdicts(verdicts)
         return verdicts
+
+    def evaluated(self, program: JudgeProgram, rows: Sequence[int]) -> list[Verdict]:
+        """As `verdicts`, for an engine: counts how many it need not have asked for."""
+        n_known = sum(self.known(program, row) is not None for row in rows)
+        with self._lock:
+            self.n_reused += n_known
+        return self.verdicts(program, rows)
 
     def known(self, program: JudgeProgram, row: int) -> Verdict | None:
         """The verdict on an example, if it was asked for."""

@@ -63,7 +63,7 @@ def test_the_model_reads_nothing_but_the_rows_it_is_given():
     assert not any(request in prompt for request in hidden)
     assert sum(request in prompt for request in shown) == 12
     assert prompt.count("\nFAILURE\n") == prompt.count("\nOTHER\n") == 6
-    assert "the tool was never called" in prompt
+    assert "issue_refund was never called" in prompt
 
 
 def test_no_more_than_twenty_different_rules_are_kept_and_only_those_that_the_view_can_answer():
