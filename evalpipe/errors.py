@@ -58,5 +58,9 @@ class PromptTooLongError(EvaluatorFaultError):
     """A prompt is longer than the model's context window."""
 
 
+class UnreadableAnswerError(EvaluatorFaultError):
+    """A model answered, and what it was asked for cannot be read from its answer, nor from a second one."""
+
+
 class LakeConflictError(EvalpipeError):
     """Another writer changed a table between read and commit more often than the bounded retries allow."""

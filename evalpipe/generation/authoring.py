@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evalpipe.errors import ArtifactError, BudgetError, EvaluatorFaultError, ModelDownError
+from evalpipe.errors import ArtifactError, PromptTooLongError, UnreadableAnswerError
 from evalpipe.evaluators.fences import Fences, defused
 from evalpipe.evaluators.ledger import Ledger
 from evalpipe.evaluators.llm import LanguageModel, signature
@@ -67,7 +67,8 @@ def propose_predicates(
 
     `notes` are what reviewers said, by trace_id. What is no rule, or asks for a column that the view has not, is
     dropped and counted in the log; an answer that cannot be read is no rules. The same question has the same answer
-    while the cache of `llm` is there. No model, no rules. Raises BudgetError and ModelDownError.
+    while the cache of `llm` is there. No model, no rules; but a model that cannot be reached is an EvaluatorFaultError,
+    since an outage must not pass as "nothing to propose".
     """
     name = llm.reflection_model or llm.judge_model
     shown = _shown(view, is_failure, notes, rows, seed)
@@ -76,9 +77,7 @@ def propose_predicates(
     model = LanguageModel(name, llm, ledger=ledger)
     try:
         proposed = _asked(model, view, is_failure, notes, shown, issue_name, llm)
-    except (BudgetError, ModelDownError):
-        raise
-    except EvaluatorFaultError as error:
+    except (UnreadableAnswerError, PromptTooLongError) as error:
         _log.warning("no rules were proposed for %s: %s", issue_name, error)
         return []
     finally:
