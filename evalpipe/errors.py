@@ -54,6 +54,10 @@ class ModelDownError(EvaluatorFaultError):
     """The model cannot be reached, refuses everybody, or does not exist; nothing more is asked of it in this run."""
 
 
+class ModelBusyError(EvaluatorFaultError):
+    """The model gave no answer to one question in spite of all retries; a later one may well be answered."""
+
+
 class PromptTooLongError(EvaluatorFaultError):
     """A prompt is longer than the model's context window."""
 

@@ -85,6 +85,7 @@ class Troubles:
     delay_s: float = 0.0  # before every answer
     hang: int = 0  # so many next answers never come
     max_prompt_chars: int | None = None  # a longer prompt is more than the context window
+    breaks_on: str | None = None  # a prompt that holds this text is an internal error, always
     down_after: int | None = None  # so many answers, then no connection is answered
 
 
@@ -205,6 +206,8 @@ class Server:
             troubles.hang -= hangs
         if hangs or troubles.delay_s:
             self._stopped.wait(60 if hangs else troubles.delay_s)
+        if troubles.breaks_on is not None and any(troubles.breaks_on in m["content"] for m in messages):
+            status = 500
         if status != 200:
             headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
             return status, {"error": {"message": "scripted"}}, headers

@@ -71,6 +71,10 @@ class LanguageModel:
         known = [cost for cost in costs if cost is not None]
         return Answer(prediction.toDict(), sum(known) if known and len(known) == len(costs) else None)
 
+    def require_answer(self) -> None:
+        """Raises EvaluatorFaultError unless the model answers anything now; the answer counts nowhere."""
+        self._completions.require_answer()
+
 
 def signature(question: str, instruction: str) -> Any:
     """A dspy signature such as 'trace: str -> critique: str, failed: bool' under an instruction."""

@@ -16,6 +16,8 @@ from evalpipe.errors import EvaluatorFaultError
 from evalpipe.evaluators.judge_program import JudgeProgram
 from evalpipe.evaluators.llm import signature
 from evalpipe.generation.judge_search import (
+    TRAIN,
+    VALIDATION,
     Found,
     Loader,
     Minibatches,
@@ -66,8 +68,8 @@ def search_with_dspy(start: JudgeProgram, trials: Trials, reflector: Reflector, 
     with _quietly():
         program = optimiser.compile(
             _module(start, trials, stopper),
-            trainset=Loader(split.train, "t", cases),  # type: ignore[arg-type]
-            valset=Loader(split.validation, "v", cases),  # type: ignore[arg-type]
+            trainset=Loader(split.train, TRAIN, cases),  # type: ignore[arg-type]
+            valset=Loader(split.validation, VALIDATION, cases),  # type: ignore[arg-type]
         )
     for error in (stopper.error, reflector.error):
         if error is not None:

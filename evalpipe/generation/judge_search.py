@@ -20,6 +20,7 @@ from evalpipe.generation.reflection import Reflector, Reviewed
 from evalpipe.settings import JudgeSettings
 
 COMPONENT = "instruction"
+TRAIN, VALIDATION = "t", "v"  # how the ids of gepa's two sets begin
 _MAX_EMPTY = 3  # reflections in a row that propose nothing
 
 
@@ -43,8 +44,8 @@ def search(start: JudgeProgram, trials: Trials, reflector: Reflector, split: Jud
     stopper = Stopper(start, trials, reflector, split)
     result = optimize(
         seed_candidate={COMPONENT: start.instruction},
-        trainset=Loader(split.train, "t"),
-        valset=Loader(split.validation, "v"),
+        trainset=Loader(split.train, TRAIN),
+        valset=Loader(split.validation, VALIDATION),
         adapter=adapter,  # type: ignore[arg-type]
         custom_candidate_proposer=adapter.propose_texts,
         candidate_selection_strategy=parents,  # type: ignore[arg-type]
@@ -87,7 +88,7 @@ class Loader:
     """gepa's DataLoader: examples under ids that are unique across training and validation, and safe in a path."""
 
     def __init__(self, rows: Sequence[int], prefix: str, items: Mapping[int, Any] | None = None) -> None:
-        self._by_id = {f"{prefix}{row:06d}": row if items is None else items[row] for row in rows}
+        self._by_id = {self.id_of(row, prefix): row if items is None else items[row] for row in rows}
 
     def all_ids(self) -> list[str]:
         return list(self._by_id)
@@ -97,6 +98,14 @@ class Loader:
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    @staticmethod
+    def id_of(row: int, prefix: str) -> str:
+        return f"{prefix}{row:06d}"
+
+    @staticmethod
+    def row_of(example_id: str) -> int:
+        return int(example_id[1:])
 
 
 class Minibatches:
@@ -116,7 +125,7 @@ class Minibatches:
                 if not waiting:
                     waiting += [row for row in self._generator.permutation(rows).tolist() if row not in drawn]
                 drawn.append(waiting.pop(0))
-        return [f"t{row:06d}" for row in drawn]
+        return [Loader.id_of(row, TRAIN) for row in drawn]
 
 
 class Parents:
@@ -152,7 +161,7 @@ class Parents:
     def should_accept(self, proposal: Any, state: Any) -> bool:
         texts = (state.program_candidates[proposal.parent_program_ids[0]], proposal.candidate)
         parent, child = (with_instruction(self._start, text[self._component]) for text in texts)
-        rows = [(seen if isinstance(seen, Seen) else seen.seen).row for seen in proposal.eval_after.outputs]
+        rows = [Loader.row_of(example_id) for example_id in proposal.subsample_indices]
         return self._trials.worth(child, rows) > self._trials.worth(parent, rows) + 1e-9
 
 

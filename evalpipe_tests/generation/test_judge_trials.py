@@ -2,7 +2,7 @@
 
 import pytest
 
-from evalpipe.errors import EvaluatorFaultError
+from evalpipe.errors import EvaluatorFaultError, ModelBusyError
 from evalpipe.evaluators.judge_program import JudgeProgram
 from evalpipe.evaluators.llm import LanguageModel
 from evalpipe.generation.judge_trials import Trials
@@ -61,11 +61,31 @@ def test_an_instruction_is_known_right_only_where_all_was_asked():
         assert not tried.is_known_right(program(), [0, 1, 2])
 
 
-def test_what_gave_no_verdict_is_asked_once_more():
-    with scripted_model(statuses=[(400, None)] * 2) as server:
+def test_what_was_not_answered_is_asked_once_more_and_then_an_error():
+    with scripted_model(statuses=[(500, None)] * 2) as server:
         tried = trials(server, max_concurrency=1)
         assert all(verdict.outcome != "fault" for verdict in tried.verdicts(program(), [0, 1, 2, 3]))
         assert (server.n_requests, tried.n_faults) == (6, 0)
+    with scripted_model() as server:
+        tried = trials(server, max_concurrency=1)
+        tried.verdicts(program(), [0, 1, 2])
+        server.troubles.statuses = [(500, None)] * 3  # twice for the question, once for any other
+        with pytest.raises(ModelBusyError):
+            tried.verdicts(program(), [2, 3])
+        # Nothing of it is a verdict: the next one who asks gets what the model says.
+        assert tried.verdicts(program(), [2, 3])[1].outcome != "fault"
+
+
+def test_a_trace_on_which_the_server_always_breaks_has_no_verdict_and_stops_nothing():
+    with scripted_model(breaks_on=MADE.examples.view["request"][1]) as server:
+        tried = trials(server)
+        assert [verdict.outcome == "fault" for verdict in tried.verdicts(program(), [0, 1, 2, 3])] == [
+            False,
+            True,
+            False,
+            False,
+        ]
+        assert tried.n_faults == 1
 
 
 @pytest.mark.parametrize(
