@@ -42,7 +42,7 @@ def search_with_dspy(start: JudgeProgram, trials: Trials, reflector: Reflector, 
     import dspy
 
     stopper = Stopper(start, trials, reflector, split, _PREDICTOR)
-    parents = Parents(start, trials, reflector, split, _PREDICTOR)
+    parents = Parents(start, trials, reflector, split, seed, _PREDICTOR)
     cases = {row: dspy.Example(row=row).with_inputs("row") for row in (*split.train, *split.validation)}
     optimiser = dspy.GEPA(
         metric=_metric(trials),

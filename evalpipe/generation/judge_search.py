@@ -7,6 +7,7 @@ in judging.py. The other engine is in judge_dspy.py.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,7 +41,7 @@ def search(start: JudgeProgram, trials: Trials, reflector: Reflector, split: Jud
     from gepa.api import optimize
 
     adapter = _Adapter(start, trials, reflector, split)
-    parents = Parents(start, trials, reflector, split)
+    parents = Parents(start, trials, reflector, split, seed)
     stopper = Stopper(start, trials, reflector, split)
     result = optimize(
         seed_candidate={COMPONENT: start.instruction},
@@ -131,10 +132,9 @@ class Minibatches:
 class Parents:
     """Which instruction is rewritten next, and whether its child is accepted.
 
-    The next parent is the one that agrees best on validation; after two reflections in a row without an accepted child
-    it is the next best one, and so on. gepa's Pareto frontier holds whoever guesses one example right: it kept
-    returning to the first instruction, for a third of all calls. A child is accepted when its verdicts on the
-    minibatch are worth more than its parent's; judged on more than that, a lucky parent is never left.
+    The next parent is the one that agrees best on validation while its children are accepted, and one of gepa's Pareto
+    frontier after a reflection in vain. A child is accepted when its verdicts on the minibatch are worth more than its
+    parent's; judged on more than that, a lucky parent is never left.
     """
 
     def __init__(
@@ -143,20 +143,25 @@ class Parents:
         trials: Trials,
         reflector: Reflector,
         split: JudgeSplit,
+        seed: int,
         component: str = COMPONENT,
     ) -> None:
+        from gepa.strategies.candidate_selector import ParetoCandidateSelector
+
+        self._frontier = ParetoCandidateSelector(Random(seed))
         self._start = start
         self._trials = trials
         self._reflector = reflector
-        self._split = split
+        self._validation = split.validation
         self._component = component
 
     def select_candidate_idx(self, state: Any) -> int:
         texts = [candidate[self._component] for candidate in state.program_candidates]
         self._reflector.accepted(len(texts))
-        agreement = [self._trials.mcc(with_instruction(self._start, text), self._split.validation) for text in texts]
-        by_agreement = sorted(range(len(texts)), key=lambda i: (-round(agreement[i], 9), -i))
-        return by_agreement[(self._reflector.n_in_vain // 2) % len(by_agreement)]
+        if self._reflector.n_in_vain:
+            return self._frontier.select_candidate_idx(state)
+        agreement = [self._trials.mcc(with_instruction(self._start, text), self._validation) for text in texts]
+        return max(range(len(texts)), key=lambda i: (round(agreement[i], 9), i))
 
     def should_accept(self, proposal: Any, state: Any) -> bool:
         texts = (state.program_candidates[proposal.parent_program_ids[0]], proposal.candidate)
