@@ -145,6 +145,7 @@ class Server:
         self.bodies: list[dict[str, Any]] = []  # of all requests
         self.n_requests = 0
         self.calls: Counter[str] = Counter()
+        self._n_admitted = 0
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         server = self
@@ -186,7 +187,7 @@ class Server:
 
     def reset(self) -> None:
         """Counts from nought again."""
-        self.asked, self.bodies, self.calls, self.n_requests = [], [], Counter(), 0
+        self.asked, self.bodies, self.calls, self.n_requests, self._n_admitted = [], [], Counter(), 0, 0
 
     def stop(self) -> None:
         """From here on connections are refused."""
@@ -199,9 +200,10 @@ class Server:
         troubles = self.troubles
         with self._lock:
             self.n_requests += 1
-            if troubles.down_after is not None and sum(self.calls.values()) >= troubles.down_after:
+            if troubles.down_after is not None and self._n_admitted >= troubles.down_after:
                 return None
             status, retry_after = troubles.statuses.pop(0) if troubles.statuses else (200, None)
+            self._n_admitted += status == 200
             hangs = troubles.hang > 0
             troubles.hang -= hangs
         if hangs or troubles.delay_s:

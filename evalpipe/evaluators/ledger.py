@@ -13,6 +13,8 @@ from evalpipe.errors import BudgetError
 from evalpipe.evaluators.answers import StoredAnswer
 from evalpipe.settings import LlmSettings
 
+_SPENT = "not asked: this run has spent its budget of"
+
 
 class Ledger:
     """The account of one run: one generation, one day of verdicts, one gate. Safe for threads."""
@@ -91,6 +93,3 @@ class Ledger:
         if llm.max_cost_usd is not None and self.cost_usd > 0 and self.cost_usd * (1 + growth) >= llm.max_cost_usd:
             return f"{_SPENT} {llm.max_cost_usd} dollars (EVALPIPE_LLM__MAX_COST_USD)"
         return None
-
-
-_SPENT = "not asked: this run has spent its budget of"

@@ -131,6 +131,14 @@ def test_an_answer_from_the_cache_counts_in_the_budget_and_not_as_a_request(serv
     assert [n for _, n in counted] == [1, 0]
 
 
+def test_a_reasoning_model_chooses_its_own_temperature_and_length(server: Server, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    assert ask(model(server, "openai/gpt-5-mini"))["failed"] is True
+    assert not {"temperature", "max_tokens", "max_completion_tokens"} & {
+        key for key, value in server.bodies[0].items() if value is not None
+    }
+
+
 def test_the_temperature_is_nought_unless_it_is_said_otherwise(server: Server):
     ask(model(server))
     ask(model(server), temperature=0.7)
