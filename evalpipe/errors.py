@@ -54,8 +54,16 @@ class ModelDownError(EvaluatorFaultError):
     """The model cannot be reached, refuses everybody, or does not exist; nothing more is asked of it in this run."""
 
 
+class ModelBusyError(EvaluatorFaultError):
+    """The model gave no answer to one question in spite of all retries; a later one may well be answered."""
+
+
 class PromptTooLongError(EvaluatorFaultError):
     """A prompt is longer than the model's context window."""
+
+
+class UnreadableAnswerError(EvaluatorFaultError):
+    """A model answered, and what it was asked for cannot be read from its answer, nor from a second one."""
 
 
 class LakeConflictError(EvalpipeError):

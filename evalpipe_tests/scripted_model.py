@@ -85,6 +85,7 @@ class Troubles:
     delay_s: float = 0.0  # before every answer
     hang: int = 0  # so many next answers never come
     max_prompt_chars: int | None = None  # a longer prompt is more than the context window
+    breaks_on: str | None = None  # a prompt that holds this text is an internal error, always
     down_after: int | None = None  # so many answers, then no connection is answered
 
 
@@ -141,8 +142,10 @@ class Server:
         self.model = model
         self.troubles = troubles
         self.asked: list[tuple[str, Messages]] = []
+        self.bodies: list[dict[str, Any]] = []  # of all requests
         self.n_requests = 0
         self.calls: Counter[str] = Counter()
+        self._n_admitted = 0
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         server = self
@@ -154,6 +157,7 @@ class Server:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                server.bodies.append(body)
                 answer = server._answer(body["messages"])
                 if answer is None:
                     self.close_connection = True
@@ -183,7 +187,7 @@ class Server:
 
     def reset(self) -> None:
         """Counts from nought again."""
-        self.asked, self.calls, self.n_requests = [], Counter(), 0
+        self.asked, self.bodies, self.calls, self.n_requests, self._n_admitted = [], [], Counter(), 0, 0
 
     def stop(self) -> None:
         """From here on connections are refused."""
@@ -196,13 +200,16 @@ class Server:
         troubles = self.troubles
         with self._lock:
             self.n_requests += 1
-            if troubles.down_after is not None and sum(self.calls.values()) >= troubles.down_after:
+            if troubles.down_after is not None and self._n_admitted >= troubles.down_after:
                 return None
             status, retry_after = troubles.statuses.pop(0) if troubles.statuses else (200, None)
+            self._n_admitted += status == 200
             hangs = troubles.hang > 0
             troubles.hang -= hangs
         if hangs or troubles.delay_s:
             self._stopped.wait(60 if hangs else troubles.delay_s)
+        if troubles.breaks_on is not None and any(troubles.breaks_on in m["content"] for m in messages):
+            status = 500
         if status != 200:
             headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
             return status, {"error": {"message": "scripted"}}, headers
@@ -211,6 +218,8 @@ class Server:
             said = f"This model's maximum context length is {troubles.max_prompt_chars}; you sent {n_chars}."
             return 400, {"error": {"message": said, "code": "context_length_exceeded"}}, {}
         kind, text = self.model.reply(messages, troubles)
+        if kind == "unknown model":
+            return 404, {"error": {"message": "no such model"}}, {}
         with self._lock:
             self.calls[kind] += 1
             self.asked.append((kind, messages))

@@ -4,13 +4,14 @@ model is down. How a question becomes messages, and an answer fields, is in llm.
 Nothing but the model's own server is spoken to: no price list is fetched, no telemetry sent.
 """
 
+import logging
 import os
 import socket
 from collections.abc import Iterator
 from threading import Lock
 from typing import Any
 
-from evalpipe.errors import EvaluatorFaultError, ModelDownError, PromptTooLongError
+from evalpipe.errors import EvaluatorFaultError, ModelBusyError, ModelDownError, PromptTooLongError
 from evalpipe.evaluators.answers import AnswerCache, StoredAnswer
 from evalpipe.evaluators.ledger import Ledger
 from evalpipe.ids import content_hash
@@ -36,14 +37,16 @@ class Completions:
         self._ledger = ledger
         self._engine = _engine(model, settings)
         self._lock = Lock()
+        self._n_asked = 0
         self._n_failed_in_a_row = 0
+        self._asked_at_failure = 0  # how many had been asked when one failed last
         self._limit = max(2, _MAX_FAILED + 1 - settings.max_concurrency)
         self._down: str | None = None
 
     def complete(self, request: Any, *, kind: str, sample: int) -> StoredAnswer:
         """The answer to a dspy.lm15.Request; `sample` tells questions apart that are asked several times.
 
-        Raises EvaluatorFaultError, in one line that says what to do: BudgetError, ModelDownError and
+        Raises EvaluatorFaultError, in one line that says what to do: BudgetError, ModelDownError, ModelBusyError and
         PromptTooLongError where it is one of them.
         """
         key = self._key(request, sample)
@@ -51,6 +54,13 @@ class Completions:
         answer = self._cache.get(key) or self._cache.keep(key, self._asked(request))
         self._ledger.settle(key, answer)
         return answer
+
+    def require_answer(self) -> None:
+        """Raises EvaluatorFaultError unless the model answers a question of no interest, which counts nowhere."""
+        from dspy import lm15
+
+        question = (lm15.Message.user("Answer with the word yes."),)
+        self._asked(lm15.Request(model=self.model, messages=question, config=lm15.Config()))
 
     def _key(self, request: Any, sample: int) -> str:
         messages = [[message.role, [part.text for part in message.parts]] for message in request.messages]
@@ -61,12 +71,17 @@ class Completions:
     def _asked(self, request: Any) -> StoredAnswer:
         if self._down is not None:
             raise ModelDownError(f"not asked: {self._down}")
+        with self._lock:
+            self._n_asked += 1
+            place = self._n_asked
         try:
             answer = self._with_retries(request)
         except Exception as error:
             raise self._fault(error) from error
         with self._lock:
-            self._n_failed_in_a_row = 0
+            # An answer to what was asked before the model failed is no sign that it is well again.
+            if place > self._asked_at_failure:
+                self._n_failed_in_a_row = 0
         return answer
 
     def _with_retries(self, request: Any) -> StoredAnswer:
@@ -119,8 +134,10 @@ class Completions:
         if isinstance(error, lm15.RateLimitError | lm15.ServerError | lm15.TimeoutError | lm15.TransportError):
             with self._lock:
                 self._n_failed_in_a_row += 1
+                self._asked_at_failure = self._n_asked
                 if self._n_failed_in_a_row >= self._limit and self._down is None:
                     self._down = f"model {self.model} failed {self._limit} times in a row ({reason}). Is it up?"
+            return ModelBusyError(f"model {self.model}: {reason}")
         return EvaluatorFaultError(f"model {self.model}: {reason}")
 
     def _advice(self, error: Exception) -> str | None:
@@ -146,14 +163,15 @@ def _engine(model: str, settings: LlmSettings) -> Any:
     # Both libraries otherwise fetch a price list from the internet at their first call.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
-    from dspy.clients.engines import LiteLLMEngine
+    from dspy.clients.engines import LiteLLMEngine  # which turns telemetry off
+    from litellm.exceptions import BadRequestError
 
-    litellm.telemetry = False
     litellm.suppress_debug_info = True
+    logging.getLogger("LiteLLM").setLevel(logging.WARNING)  # it tells of every call
     litellm.drop_params = True  # a model that takes no temperature is asked without
     try:
         litellm.get_llm_provider(model)
-    except litellm.BadRequestError as error:
+    except BadRequestError as error:
         raise ModelDownError(
             f"model {model}: LiteLLM knows no such provider. Write PROVIDER/MODEL, such as openai/gpt-4o-mini or "
             "ollama_chat/qwen3, in EVALPIPE_JUDGE_MODEL"

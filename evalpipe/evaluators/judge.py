@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from evalpipe.errors import BudgetError, EvaluatorFaultError, ModelDownError, PromptTooLongError
+from evalpipe.errors import EvaluatorFaultError, PromptTooLongError
 from evalpipe.evaluators.fences import Fences, defused
 from evalpipe.evaluators.judge_program import MIN_TRACE_CHARS, JudgeProgram
 from evalpipe.evaluators.ledger import Ledger
@@ -53,12 +53,17 @@ class Judge:
     """A judge and the model it asks."""
 
     def __init__(
-        self, program: JudgeProgram, model: LanguageModel, llm: LlmSettings, *, gives_up: bool = False
+        self,
+        program: JudgeProgram,
+        model: LanguageModel,
+        llm: LlmSettings,
+        *,
+        raises: tuple[type[EvaluatorFaultError], ...] = (),
     ) -> None:
-        """`gives_up`: a spent budget or a model that is down is raised, for who has no use for the other verdicts."""
+        """`raises` are the errors that are raised instead of becoming a fault, for who can ask again later."""
         self._program = program
         self._model = model
-        self._fatal = (BudgetError, ModelDownError) if gives_up else ()
+        self._raises = raises
         n_taken = len(program.instruction) + sum(len(case.trace) + len(case.critique) for case in program.cases)
         self._max_chars = max(MIN_TRACE_CHARS, min(program.max_chars, llm.max_prompt_chars - n_taken))
 
@@ -75,7 +80,7 @@ class Judge:
         for sample in range(self._program.n_samples):
             try:
                 answer, rendering = self._asked(transcript, rendering, sample)
-            except self._fatal:
+            except self._raises:
                 raise
             except EvaluatorFaultError as error:
                 reasons.append(str(error))

@@ -13,6 +13,8 @@ from evalpipe.errors import BudgetError
 from evalpipe.evaluators.answers import StoredAnswer
 from evalpipe.settings import LlmSettings
 
+_SPENT = "not asked: this run has spent its budget of"
+
 
 class Ledger:
     """The account of one run: one generation, one day of verdicts, one gate. Safe for threads."""
@@ -23,7 +25,6 @@ class Ledger:
         self._asked: set[str] = set()
         self._settled: set[str] = set()
         self.calls: Counter[str] = Counter()  # questions by their kind: judge, reflection, rules
-        self.n_repeated = 0  # questions that this run had asked before; they are free
         self.n_requests = 0  # HTTP requests that really went out, retries included
         self.n_input_tokens = 0
         self.n_output_tokens = 0
@@ -44,8 +45,7 @@ class Ledger:
         """Count a question before it is asked. Raises BudgetError where the run may ask no more."""
         with self._lock:
             if key in self._asked:
-                self.n_repeated += 1
-                return
+                return  # a question that this run has asked before is free
             if reason := self._spent(n_more=1):
                 raise BudgetError(reason)
             self._asked.add(key)
@@ -77,7 +77,6 @@ class Ledger:
         return {
             "judge_calls": self.calls["judge"],
             "reflection_calls": self.calls["reflection"],
-            "cached": self.n_repeated,
             "tokens_in": self.n_input_tokens,
             "tokens_out": self.n_output_tokens,
             "cost_usd": None if self.n_unpriced else round(self.cost_usd, 6),
@@ -94,6 +93,3 @@ class Ledger:
         if llm.max_cost_usd is not None and self.cost_usd > 0 and self.cost_usd * (1 + growth) >= llm.max_cost_usd:
             return f"{_SPENT} {llm.max_cost_usd} dollars (EVALPIPE_LLM__MAX_COST_USD)"
         return None
-
-
-_SPENT = "not asked: this run has spent its budget of"

@@ -5,7 +5,7 @@ judge.py and generation/; how a completion is had, kept and paid for, in complet
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from evalpipe.errors import EvaluatorFaultError
+from evalpipe.errors import EvaluatorFaultError, UnreadableAnswerError
 from evalpipe.evaluators.answers import AnswerCache, StoredAnswer
 from evalpipe.evaluators.completions import Completions
 from evalpipe.evaluators.ledger import Ledger
@@ -55,7 +55,8 @@ class LanguageModel:
         """The model's answer to a dspy signature, after these demonstrations.
 
         `kind` is the ledger's. An answer that cannot be read is asked for once more, as JSON. Raises
-        EvaluatorFaultError, in one line, when the model cannot be reached, refuses, or cannot be read.
+        EvaluatorFaultError, in one line, when the model cannot be reached or refuses, and UnreadableAnswerError when
+        neither answer could be read.
         """
         import dspy
 
@@ -69,6 +70,10 @@ class LanguageModel:
         costs = [answer.cost_usd for answer in engine.answers]
         known = [cost for cost in costs if cost is not None]
         return Answer(prediction.toDict(), sum(known) if known and len(known) == len(costs) else None)
+
+    def require_answer(self) -> None:
+        """Raises EvaluatorFaultError unless the model answers anything now; the answer counts nowhere."""
+        self._completions.require_answer()
 
 
 def signature(question: str, instruction: str) -> Any:
@@ -120,5 +125,5 @@ def _fault(model: str, error: Exception) -> EvaluatorFaultError:
             return cause
         cause = cause.__cause__
     if type(error).__name__ == "AdapterParseError":
-        return EvaluatorFaultError(f"model {model}: its answer could not be read")
+        return UnreadableAnswerError(f"model {model}: its answer could not be read")
     return EvaluatorFaultError(f"model {model}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")

@@ -16,6 +16,8 @@ from evalpipe.errors import EvaluatorFaultError
 from evalpipe.evaluators.judge_program import JudgeProgram
 from evalpipe.evaluators.llm import signature
 from evalpipe.generation.judge_search import (
+    TRAIN,
+    VALIDATION,
     Found,
     Loader,
     Minibatches,
@@ -40,7 +42,7 @@ def search_with_dspy(start: JudgeProgram, trials: Trials, reflector: Reflector, 
     import dspy
 
     stopper = Stopper(start, trials, reflector, split, _PREDICTOR)
-    parents = Parents(start, trials, reflector, split, _PREDICTOR)
+    parents = Parents(start, trials, reflector, split, seed, _PREDICTOR)
     cases = {row: dspy.Example(row=row).with_inputs("row") for row in (*split.train, *split.validation)}
     optimiser = dspy.GEPA(
         metric=_metric(trials),
@@ -66,13 +68,13 @@ def search_with_dspy(start: JudgeProgram, trials: Trials, reflector: Reflector, 
     with _quietly():
         program = optimiser.compile(
             _module(start, trials, stopper),
-            trainset=Loader(split.train, "t", cases),  # type: ignore[arg-type]
-            valset=Loader(split.validation, "v", cases),  # type: ignore[arg-type]
+            trainset=Loader(split.train, TRAIN, cases),  # type: ignore[arg-type]
+            valset=Loader(split.validation, VALIDATION, cases),  # type: ignore[arg-type]
         )
     for error in (stopper.error, reflector.error):
         if error is not None:
             raise error
-    result = program.detailed_results
+    result: Any = program.detailed_results
     instructions = [getattr(candidate, _PREDICTOR).signature.instructions for candidate in result.candidates]
     return Found(instructions, parents_of(result), stopper.reason)
 
@@ -84,12 +86,12 @@ def _module(start: JudgeProgram, trials: Trials, stopper: Stopper) -> Any:
     class JudgeModule(dspy.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.judge = dspy.Predict(signature("trace: str -> critique: str, failed: bool", start.instruction))
+            self.judge: Any = dspy.Predict(signature("trace: str -> critique: str, failed: bool", start.instruction))
 
         def forward(self, row: int) -> Any:
             program = with_instruction(start, self.judge.signature.instructions)
             try:
-                verdict = trials.verdicts(program, [row])[0]
+                verdict = trials.evaluated(program, [row])[0]
             except EvaluatorFaultError as error:
                 stopper.error = stopper.error or error
                 raise
@@ -131,8 +133,8 @@ def _proposer(start: JudgeProgram, trials: Trials, reflector: Reflector, split: 
         del components_to_update
         instruction = candidate[_PREDICTOR]
         rows = [int(record["Inputs"]["row"]) for record in reflective_dataset[_PREDICTOR]]
-        seen = [Seen(row, trials.known(with_instruction(start, instruction), row)) for row in rows]
-        records = [reviewed(one, trials) for one in seen if one.verdict is not None]
+        verdicts = trials.verdicts(with_instruction(start, instruction), rows)
+        records = [reviewed(Seen(row, verdict), trials) for row, verdict in zip(rows, verdicts, strict=True)]
         proposed = reflector.propose(instruction, records)
         if proposed is None or trials.known(with_instruction(start, proposed), split.validation[0]):
             return {}

@@ -7,6 +7,7 @@ in judging.py. The other engine is in judge_dspy.py.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from evalpipe.generation.reflection import Reflector, Reviewed
 from evalpipe.settings import JudgeSettings
 
 COMPONENT = "instruction"
+TRAIN, VALIDATION = "t", "v"  # how the ids of gepa's two sets begin
 _MAX_EMPTY = 3  # reflections in a row that propose nothing
 
 
@@ -39,12 +41,12 @@ def search(start: JudgeProgram, trials: Trials, reflector: Reflector, split: Jud
     from gepa.api import optimize
 
     adapter = _Adapter(start, trials, reflector, split)
-    parents = Parents(start, trials, reflector, split)
+    parents = Parents(start, trials, reflector, split, seed)
     stopper = Stopper(start, trials, reflector, split)
     result = optimize(
         seed_candidate={COMPONENT: start.instruction},
-        trainset=Loader(split.train, "t"),
-        valset=Loader(split.validation, "v"),
+        trainset=Loader(split.train, TRAIN),
+        valset=Loader(split.validation, VALIDATION),
         adapter=adapter,  # type: ignore[arg-type]
         custom_candidate_proposer=adapter.propose_texts,
         candidate_selection_strategy=parents,  # type: ignore[arg-type]
@@ -87,7 +89,7 @@ class Loader:
     """gepa's DataLoader: examples under ids that are unique across training and validation, and safe in a path."""
 
     def __init__(self, rows: Sequence[int], prefix: str, items: Mapping[int, Any] | None = None) -> None:
-        self._by_id = {f"{prefix}{row:06d}": row if items is None else items[row] for row in rows}
+        self._by_id = {self.id_of(row, prefix): row if items is None else items[row] for row in rows}
 
     def all_ids(self) -> list[str]:
         return list(self._by_id)
@@ -97,6 +99,14 @@ class Loader:
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    @staticmethod
+    def id_of(row: int, prefix: str) -> str:
+        return f"{prefix}{row:06d}"
+
+    @staticmethod
+    def row_of(example_id: str) -> int:
+        return int(example_id[1:])
 
 
 class Minibatches:
@@ -116,16 +126,15 @@ class Minibatches:
                 if not waiting:
                     waiting += [row for row in self._generator.permutation(rows).tolist() if row not in drawn]
                 drawn.append(waiting.pop(0))
-        return [f"t{row:06d}" for row in drawn]
+        return [Loader.id_of(row, TRAIN) for row in drawn]
 
 
 class Parents:
     """Which instruction is rewritten next, and whether its child is accepted.
 
-    The next parent is the one that agrees best on validation; after two reflections in a row without an accepted child
-    it is the next best one, and so on. gepa's Pareto frontier holds whoever guesses one example right: it kept
-    returning to the first instruction, for a third of all calls. A child is accepted when its verdicts on the
-    minibatch are worth more than its parent's; judged on more than that, a lucky parent is never left.
+    The next parent is the one that agrees best on validation while its children are accepted, and one of gepa's Pareto
+    frontier after a reflection in vain. A child is accepted when its verdicts on the minibatch are worth more than its
+    parent's; judged on more than that, a lucky parent is never left.
     """
 
     def __init__(
@@ -134,25 +143,30 @@ class Parents:
         trials: Trials,
         reflector: Reflector,
         split: JudgeSplit,
+        seed: int,
         component: str = COMPONENT,
     ) -> None:
+        from gepa.strategies.candidate_selector import ParetoCandidateSelector
+
+        self._frontier = ParetoCandidateSelector(Random(seed))
         self._start = start
         self._trials = trials
         self._reflector = reflector
-        self._split = split
+        self._validation = split.validation
         self._component = component
 
     def select_candidate_idx(self, state: Any) -> int:
         texts = [candidate[self._component] for candidate in state.program_candidates]
         self._reflector.accepted(len(texts))
-        agreement = [self._trials.mcc(with_instruction(self._start, text), self._split.validation) for text in texts]
-        by_agreement = sorted(range(len(texts)), key=lambda i: (-round(agreement[i], 9), -i))
-        return by_agreement[(self._reflector.n_in_vain // 2) % len(by_agreement)]
+        if self._reflector.n_in_vain:
+            return self._frontier.select_candidate_idx(state)
+        agreement = [self._trials.mcc(with_instruction(self._start, text), self._validation) for text in texts]
+        return max(range(len(texts)), key=lambda i: (round(agreement[i], 9), i))
 
     def should_accept(self, proposal: Any, state: Any) -> bool:
         texts = (state.program_candidates[proposal.parent_program_ids[0]], proposal.candidate)
         parent, child = (with_instruction(self._start, text[self._component]) for text in texts)
-        rows = [(seen if isinstance(seen, Seen) else seen.seen).row for seen in proposal.eval_after.outputs]
+        rows = [Loader.row_of(example_id) for example_id in proposal.subsample_indices]
         return self._trials.worth(child, rows) > self._trials.worth(parent, rows) + 1e-9
 
 
@@ -234,8 +248,7 @@ class _Adapter:
 
     def evaluate(self, batch: list[int], candidate: dict[str, str], capture_traces: bool = False) -> _Batch:
         program = with_instruction(self._start, candidate[COMPONENT])
-        self._trials.n_reused += sum(self._trials.known(program, row) is not None for row in batch)
-        seen = [Seen(row, v) for row, v in zip(batch, self._trials.verdicts(program, batch), strict=True)]
+        seen = [Seen(row, v) for row, v in zip(batch, self._trials.evaluated(program, batch), strict=True)]
         return _Batch(seen, scores_of(seen, self._trials), seen if capture_traces else None)
 
     def make_reflective_dataset(

@@ -5,13 +5,14 @@ figures mean the same under either.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from evalpipe.errors import EvaluatorFaultError
+from evalpipe.errors import BudgetError, EvaluatorFaultError, ModelBusyError, ModelDownError
 from evalpipe.evaluators.judge import Judge, Verdict
 from evalpipe.evaluators.judge_program import JudgeProgram
 from evalpipe.evaluators.llm import LanguageModel
@@ -20,6 +21,7 @@ from evalpipe.ids import canonical_json
 from evalpipe.quality.confusion import confusion, mcc
 from evalpipe.settings import JudgeSettings, LlmSettings
 
+_ENDS = (BudgetError, ModelDownError)  # of a run, whatever else is still unasked
 _TOLERATED_FAULTS = 2  # of any batch: one in six is no outage
 _FAULT_PRICE = 0.2  # of a batch without any verdict, in MCC
 _LENGTH_PRICE = 0.005  # of a thousand characters of instruction, in MCC: between equals the short one wins
@@ -35,7 +37,7 @@ class Trials:
     llm: LlmSettings
     judges: JudgeSettings
     n_faults: int = 0
-    n_reused: int = 0
+    n_reused: int = 0  # verdicts that an engine wanted again
     _said: dict[tuple[str, int], Verdict] = field(default_factory=dict)
     _lock: Any = field(default_factory=Lock)  # dspy judges several examples at once, each by itself
 
@@ -53,20 +55,36 @@ class Trials:
     def verdicts(self, program: JudgeProgram, rows: Sequence[int]) -> list[Verdict]:
         """What a judge says of these examples, in order; each is asked about once.
 
-        What gave no verdict is asked once more. Raises EvaluatorFaultError when the model is down, the budget spent,
-        or more of the examples than `max_fault_share` remain without a verdict; asked again, the run resumes.
+        Raises EvaluatorFaultError when the model does not answer, the budget is spent, or more of the answers than
+        `max_fault_share` are no verdicts; asked again, the run resumes. So what lacks a verdict lacks it every time.
         """
         key = canonical_json(program.to_program())
         new = [row for row in dict.fromkeys(rows) if (key, row) not in self._said]
-        judge = Judge(program, self.model, self.llm, gives_up=True)
-        said = dict(zip(new, judge.judge_all([self.transcripts[row] for row in new]), strict=True))
-        for row, verdict in said.items():
-            self._said[key, row] = judge.judge(self.transcripts[row]) if verdict.outcome == "fault" else verdict
+        said = self._asked(program, new)
+        self._said.update({(key, row): verdict for row, verdict in zip(new, said, strict=True)})
         verdicts = [self._said[key, row] for row in rows]
         with self._lock:
             self.n_faults += sum(self._said[key, row].outcome == "fault" for row in new)
         self._require_verdicts(verdicts)
         return verdicts
+
+    def _asked(self, program: JudgeProgram, rows: Sequence[int]) -> list[Verdict]:
+        """What is answered is kept, so that asking again asks only what was not."""
+        strict = Judge(program, self.model, self.llm, raises=(*_ENDS, ModelBusyError))
+        transcripts = [self.transcripts[row] for row in rows]
+        for _ in range(2):
+            with suppress(ModelBusyError):
+                return strict.judge_all(transcripts)
+        # Either nothing is answered now, or the server breaks on one of these traces and always will.
+        self.model.require_answer()
+        return Judge(program, self.model, self.llm, raises=_ENDS).judge_all(transcripts)
+
+    def evaluated(self, program: JudgeProgram, rows: Sequence[int]) -> list[Verdict]:
+        """As `verdicts`, for an engine: counts how many it need not have asked for."""
+        n_known = sum(self.known(program, row) is not None for row in rows)
+        with self._lock:
+            self.n_reused += n_known
+        return self.verdicts(program, rows)
 
     def known(self, program: JudgeProgram, row: int) -> Verdict | None:
         """The verdict on an example, if it was asked for."""

@@ -110,7 +110,7 @@ def _evolved(
             flags[row] = verdict.has_failed
     spent = {
         **trials.model.ledger.as_dict(),
-        "cached": trials.model.ledger.n_repeated + trials.n_reused,
+        "cached": trials.n_reused,
         "search_calls": n_search,
         "faults": trials.n_faults,
     }

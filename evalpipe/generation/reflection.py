@@ -6,7 +6,7 @@ What is tried and kept is decided in judge_search.py and judge_dspy.py.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from evalpipe.errors import BudgetError, EvaluatorFaultError, ModelDownError
+from evalpipe.errors import EvaluatorFaultError, PromptTooLongError, UnreadableAnswerError
 from evalpipe.evaluators.fences import Fences, defused
 from evalpipe.evaluators.judge import Verdict
 from evalpipe.evaluators.llm import LanguageModel, signature
@@ -50,7 +50,7 @@ class Proposal(NamedTuple):
 
 
 class Reflector:
-    """The reflecting model. It keeps the error that ended its use, because the engines swallow what it raises."""
+    """The reflecting model. It keeps the `error` that ends its use, because the engines swallow what it raises."""
 
     def __init__(self, model: LanguageModel, issue_name: str, llm: LlmSettings) -> None:
         self._model = model
@@ -63,15 +63,15 @@ class Reflector:
         self.error: EvaluatorFaultError | None = None
 
     def propose(self, instruction: str, reviewed: Sequence[Reviewed]) -> str | None:
-        """Another instruction; None when the model says nothing new or nothing that can be used."""
+        """Another instruction; None when the model says nothing new or nothing that can be used, or on an `error`."""
         self.n_in_vain += 1
         try:
-            proposal = self._asked(instruction, reviewed)
-        except (BudgetError, ModelDownError) as error:
+            proposal = self._asked_within_window(instruction, reviewed)
+        except (UnreadableAnswerError, PromptTooLongError):
+            proposal = None
+        except EvaluatorFaultError as error:
             self.error = error
             return None
-        except EvaluatorFaultError:
-            proposal = None
         if proposal is None:
             self.n_empty += 1
             return None
@@ -84,9 +84,15 @@ class Reflector:
         if n_instructions > self._n_accepted:
             self._n_accepted, self.n_in_vain = n_instructions, 0
 
-    def _asked(self, instruction: str, reviewed: Sequence[Reviewed]) -> Proposal | None:
+    def _asked_within_window(self, instruction: str, reviewed: Sequence[Reviewed]) -> Proposal | None:
+        try:
+            return self._asked(instruction, reviewed, self._llm.max_prompt_chars)
+        except PromptTooLongError:
+            return self._asked(instruction, reviewed, self._llm.max_prompt_chars // 2)
+
+    def _asked(self, instruction: str, reviewed: Sequence[Reviewed], max_chars: int) -> Proposal | None:
         # A model of the usual window reads the notes whole and of each trace its share.
-        room = (self._llm.max_prompt_chars - len(instruction)) // max(1, len(reviewed)) - _MAX_NOTE_CHARS // 4
+        room = (max_chars - len(instruction)) // max(1, len(reviewed)) - _MAX_NOTE_CHARS // 4
         rendered = [render(one.transcript, max(_MIN_TRACE_CHARS, room)).text for one in reviewed]
         fences = Fences(instruction, *rendered, *(one.note for one in reviewed))
         # Errors come first: a model reads the beginning best.
