@@ -185,6 +185,7 @@ def judge_competitor(
         spent=evolved.spent,
         engines=("gepa", "dspy", "litellm"),
         split=evolved.split,
+        n_faults=evolved.n_faults,
         cost_usd_per_verdict=evolved.cost_usd_per_verdict,
     )
 

@@ -42,6 +42,8 @@ class EvolvedJudge(NamedTuple):
     stop_reason: str
     spent: dict[str, Any]
     split: dict[str, Any]
+    n_faults: int  # held-out examples of which it gave no verdict
+    cost_usd_per_verdict: float | None  # on the held-out ones; None: the model has no known price
 
 
 class _Candidate(NamedTuple):
@@ -105,9 +107,13 @@ def _evolved(
     n = len(trials.trace_ids)
     in_sample: list[bool | None] = [None] * n
     held_out: list[bool | None] = [None] * n
-    for part, flags in (([*split.train, *split.validation], in_sample), (split.test, held_out)):
-        for row, verdict in zip(part, trials.verdicts(chosen.program, part), strict=True):
+    seen = [*split.train, *split.validation]
+    on_seen, on_unseen = (trials.verdicts(chosen.program, part) for part in (seen, split.test))
+    for part, verdicts, flags in ((seen, on_seen, in_sample), (split.test, on_unseen, held_out)):
+        for row, verdict in zip(part, verdicts, strict=True):
             flags[row] = verdict.has_failed
+    costs = [verdict.cost_usd for verdict in on_unseen]
+    known_costs = [cost for cost in costs if cost is not None]
     spent = {
         **trials.model.ledger.as_dict(),
         "cached": trials.n_reused,
@@ -123,6 +129,8 @@ def _evolved(
         stop_reason=found.stop_reason,
         spent=spent,
         split=split.as_dict(trials.trace_ids),
+        n_faults=sum(verdict.has_failed is None for verdict in on_unseen),
+        cost_usd_per_verdict=sum(known_costs) / len(costs) if len(known_costs) == len(costs) else None,
     )
 
 
