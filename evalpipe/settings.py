@@ -132,7 +132,6 @@ class GenerationSettings(_Stage):
     case_correlation: Share = 0.5  # n traces of one case weigh n / (1 + (n - 1) * this): more of the same teaches less
     judge_below: Share = 0.6  # a judge is evolved where the lower bound of the best other evaluator is below this
     judge_margin: Share = 0.05  # a judge must beat the others by this: it costs money and seconds for every verdict
-    confidence: Share = 0.9  # of every interval of an MCC
     seed: int = 7
 
 
@@ -144,6 +143,9 @@ class QualitySettings(_Stage):
     block_lower: float = Field(default=0.4, ge=-1, le=1)  # a lucky point estimate must not block a release
     block_min_positives: Count = 10
     confidence: Share = 0.9
+    evidence: float = Field(
+        default=0.5, gt=0, le=1
+    )  # intervals speak of as many later traces, which vary as much again
 
 
 class MonitorSettings(_Stage):

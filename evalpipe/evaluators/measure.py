@@ -33,7 +33,8 @@ def measure(
     held_out: of a trace it was made from, what a program that had not seen it said; of a later one, its outcome.
     prospective: later traces alone. in_sample: its outcomes on traces it was made from, which flatter.
     A split with nothing to count has no row. A label without a prediction is left out; a fault is counted apart.
-    The interval resamples sessions (a trace without one stands for itself).
+    The interval is that of the figure of as many later traces, and resamples sessions (a trace without one stands for
+    itself).
     """
     made_from = pl.DataFrame(
         {"trace_id": list(artifact.held_out), "held_out": list(artifact.held_out.values())},
@@ -62,7 +63,7 @@ def measure(
         "in_sample": examples.filter(~is_later),
     }
     rows = [
-        _figures(rows, confidence=quality.confidence, seed=seed)
+        _figures(rows, quality, seed)
         | {
             "split": split,
             "evaluator_id": artifact.evaluator_id,
@@ -85,20 +86,27 @@ def labels_fingerprint(labels: pl.DataFrame) -> int:
     return fingerprint(labels.select("trace_id", "is_failure", "weight").sort("trace_id").rows())
 
 
-def _figures(examples: pl.DataFrame, *, confidence: float, seed: int) -> dict[str, object]:
+def _figures(examples: pl.DataFrame, quality: QualitySettings, seed: int) -> dict[str, object]:
     judged = examples.filter(pl.col("is_flagged").is_not_null())
     is_failure, is_flagged = judged["is_failure"].to_numpy(), judged["is_flagged"].to_numpy()
     counts = confusion(is_failure, is_flagged)
     correlation = mcc(counts)
     interval = None
     if correlation is not None:
-        interval = mcc_interval(is_failure, is_flagged, judged["group"].to_list(), confidence=confidence, seed=seed)
+        interval = mcc_interval(
+            is_failure,
+            is_flagged,
+            judged["group"].to_list(),
+            confidence=quality.confidence,
+            evidence=quality.evidence,
+            seed=seed,
+        )
     return {
         **counts._asdict(),
         "n_faults": int(examples["is_fault"].fill_null(False).sum()),
         "mcc": correlation,
         "mcc_lower": None if interval is None else interval.lower,
         "mcc_upper": None if interval is None else interval.upper,
-        "confidence": confidence,
+        "confidence": quality.confidence,
         "n_sessions": judged["group"].n_unique(),
     }

@@ -49,14 +49,21 @@ class Agreement(NamedTuple):
         return f"{shown(self.mcc)} [{self.interval.lower:.2f}, {self.interval.upper:.2f}]"
 
 
-def agreement_of(examples: Examples, flags: Flags, confidence: float = 0.9, seed: int = 0) -> Agreement:
-    """Counted where the flags are known, with an interval that resamples whole groups of the examples."""
+def agreement_of(examples: Examples, flags: Flags, quality: QualitySettings, seed: int = 0) -> Agreement:
+    """Counted where the flags are known, with the interval in which the MCC of as many later traces will lie."""
     known = flags.is_known
     is_failure, said = examples.is_failure[known], flags.said[known]
     counts = confusion(is_failure, said)
     groups = np.asarray(examples.groups, dtype=str)[known].tolist()
-    interval = mcc_interval(is_failure, said, groups, confidence=confidence, seed=seed)
+    interval = mcc_interval(
+        is_failure, said, groups, confidence=quality.confidence, evidence=quality.evidence, seed=seed
+    )
     return Agreement(counts, mcc(counts), interval, len(set(groups)))
+
+
+def mcc_of(examples: Examples, flags: Flags) -> float | None:
+    """The MCC alone."""
+    return mcc(confusion(examples.is_failure[flags.is_known], flags.said[flags.is_known]))
 
 
 def agreement_at(
@@ -66,7 +73,7 @@ def agreement_at(
     counts = measured.counts
     n_negatives = counts.n - counts.n_positives
     if prevalence is None or not counts.n_positives or not n_negatives:
-        return None
+        return None  # no error rate can be told
     known = flags.is_known
     groups = np.asarray(examples.groups, dtype=str)[known].tolist()
     interval = mcc_interval(
@@ -74,6 +81,7 @@ def agreement_at(
         flags.said[known],
         groups,
         confidence=quality.confidence,
+        evidence=quality.evidence,
         seed=seed,
         prevalence=prevalence,
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from evalpipe.evaluators.artifact import Artifact
-from evalpipe.generation.agreement import Agreement, agreement_of, shown
+from evalpipe.generation.agreement import Agreement, mcc_of, shown
 from evalpipe.generation.compare import Comparison, compare, incumbent_flags
 from evalpipe.generation.competitors import Competitor
 from evalpipe.generation.examples import Examples
@@ -101,7 +101,7 @@ def why_this_one(
         f"{measured.counts.n_positives} failures, in-sample {shown(flattering.mcc)}"
     )
     tried = ", ".join(
-        f"{other.name} reaches {shown(agreement_of(examples, other.held_out).mcc)}"
+        f"{other.name} reaches {shown(mcc_of(examples, other.held_out))}"
         for other in competitors
         if other.name != chosen.name
     )

@@ -94,16 +94,16 @@ def generate(
     competitors = [simplest, rule_competitor(material), learned_competitor(material)]
     chosen = choose(competitors, examples, generation)
     interruption = ""
-    if llm.judge_model is not None and _may_be_beaten(chosen, examples, generation):
+    if llm.judge_model is not None and _may_be_beaten(chosen, examples, generation, quality):
         try:
             competitors += _with_model(issue.name, material, known, incumbent, llm, judges or JudgeSettings())
             chosen = choose(competitors, examples, generation)
         except EvaluatorFaultError as error:
             interruption = f" The model could not be asked, so neither rules nor a judge are of it: {error}"
 
-    measured = agreement_of(examples, chosen.held_out, quality.confidence, generation.seed)
-    flattering = agreement_of(examples, chosen.in_sample, quality.confidence, generation.seed)
-    baseline = agreement_of(examples, simplest.held_out, quality.confidence, generation.seed)
+    measured = agreement_of(examples, chosen.held_out, quality, generation.seed)
+    flattering = agreement_of(examples, chosen.in_sample, quality, generation.seed)
+    baseline = agreement_of(examples, simplest.held_out, quality, generation.seed)
     at_production = agreement_at(known.prevalence, measured, examples, chosen.held_out, quality, generation.seed)
     status = status_of(measured.mcc, measured.lower, measured.counts.n_positives, quality)
     artifact = Artifact(
@@ -173,7 +173,9 @@ def _with_model(
     return found
 
 
-def _may_be_beaten(chosen: Competitor, examples: Examples, settings: GenerationSettings) -> bool:
+def _may_be_beaten(
+    chosen: Competitor, examples: Examples, settings: GenerationSettings, quality: QualitySettings
+) -> bool:
     """Whether a model may be worth its price: where what is cheap is not surely good."""
-    lower = agreement_of(examples, chosen.held_out, settings.confidence, settings.seed).lower
+    lower = agreement_of(examples, chosen.held_out, quality, settings.seed).lower
     return lower is None or lower < settings.judge_below

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from evalpipe.evaluators.artifact import Artifact
-from evalpipe.generation.agreement import agreement_of, stored
+from evalpipe.generation.agreement import mcc_of, stored
 from evalpipe.generation.competitors import Competitor, Material
 from evalpipe.ids import content_hash
 
@@ -30,7 +30,7 @@ def provenance_of(
         "n_groups": len(set(examples.groups)),
         "group_key": "session, near-duplicate first request, first id in the tool calls, same tool results",
         "split": chosen.split or _split_of(material),
-        "held_out_mcc_of": {each.name: stored(agreement_of(examples, each.held_out).mcc) for each in competitors},
+        "held_out_mcc_of": {each.name: stored(mcc_of(examples, each.held_out)) for each in competitors},
         "seed": settings.seed,
         "engines": {name: installed_version(name) for name in (*chosen.engines, "evalpipe")},
         "settings_sha256": content_hash(settings.model_dump(mode="json"), 64),

@@ -47,23 +47,28 @@ def mcc_interval(
     *,
     confidence: float,
     seed: int,
+    evidence: float = 1.0,
     prevalence: float | None = None,
 ) -> Interval | None:
     """Interval of the Matthews correlation, the wider of two ways at each end; None where the MCC is undefined.
 
+    `evidence` is the share of the examples that counts: 1 for the figure itself, 0.5 for where the figure of as many
+    later examples will lie, which vary as much again.
+
     Resampling whole groups (sessions) respects that traces of one session are alike, but collapses to [1, 1]
     on a perfect figure. Draws of the two error rates from their Jeffreys posteriors, at the observed
     prevalence, do not. With `prevalence` the interval is that of the same error rates where this share of the examples
-    are failures. Measured: of 90 % intervals of held-out figures, see docs/quality.md.
+    are failures. How often such intervals hold later figures was measured: docs/quality.md.
     """
     counts = confusion(is_failure, is_flagged)
-    if mcc(counts) is None:
+    if mcc(counts) is None or (prevalence is not None and not 0 < prevalence < 1):
         return None
     generator = np.random.default_rng(seed)
     cells = np.stack(
         [is_failure & is_flagged, ~is_failure & is_flagged, ~is_failure & ~is_flagged, is_failure & ~is_flagged], axis=1
     )
-    drawn = [resampled_sums(cells.astype(np.float64), groups, generator), _jeffreys_draws(counts, generator)]
+    resampled = resampled_sums(cells.astype(np.float64), groups, generator, share=evidence)
+    drawn = [resampled, _jeffreys_draws(counts, evidence, generator)]
     if prevalence is not None:
         drawn = [_at_prevalence(each, prevalence) for each in drawn]
     return widest([mcc_of_cells(each) for each in drawn], confidence)
@@ -79,14 +84,22 @@ def _at_prevalence(cells: NDArray[np.float64], prevalence: float) -> NDArray[np.
 
 
 def resampled_sums(
-    cells: NDArray[np.float64], groups: Sequence[str] | NDArray[np.str_], generator: np.random.Generator
+    cells: NDArray[np.float64],
+    groups: Sequence[str] | NDArray[np.str_],
+    generator: np.random.Generator,
+    *,
+    share: float = 1.0,
 ) -> NDArray[np.float64]:
-    """N_DRAWS sums over `cells` (its first axis is the examples), each of whole groups drawn with replacement."""
+    """N_DRAWS sums over `cells` (its first axis is the examples), each of whole groups drawn with replacement.
+
+    As many groups are drawn as there are, or a `share` of that.
+    """
     _, index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
     n_groups = int(index.max()) + 1
     per_group = np.zeros((n_groups, *cells.shape[1:]))
     np.add.at(per_group, index, cells)
-    times_drawn = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=N_DRAWS)
+    n_drawn = max(1, round(share * n_groups))
+    times_drawn = generator.multinomial(n_drawn, np.full(n_groups, 1 / n_groups), size=N_DRAWS)
     return (times_drawn @ per_group.reshape(n_groups, -1)).reshape(N_DRAWS, *cells.shape[1:])
 
 
@@ -98,8 +111,10 @@ def widest(draws: Sequence[NDArray[np.float64]], confidence: float) -> Interval:
     return Interval(float(bounds[:, 0].min()), float(bounds[:, 1].max()))
 
 
-def _jeffreys_draws(counts: tuple[int, int, int, int], generator: np.random.Generator) -> NDArray[np.float64]:
-    tp, fp, tn, fn = counts
+def _jeffreys_draws(
+    counts: tuple[int, int, int, int], evidence: float, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    tp, fp, tn, fn = (evidence * count for count in counts)
     tpr = generator.beta(tp + 0.5, fn + 0.5, size=N_DRAWS)
     tnr = generator.beta(tn + 0.5, fp + 0.5, size=N_DRAWS)
     n_positives, n_negatives = tp + fn, tn + fp

@@ -28,7 +28,7 @@ def flags(tp: int, fn: int, fp: int, tn: int) -> Flags:
 
 def test_only_what_is_known_is_counted():
     some = Flags.of([True, None, False, None, None, False])
-    agreement = agreement_of(examples(3, 3), some)
+    agreement = agreement_of(examples(3, 3), some, QUALITY)
     assert agreement.counts == (1, 0, 1, 1)  # tp, fp, tn, fn
     assert agreement.n_groups == 3
     assert some.to_list() == [True, None, False, None, None, False]
@@ -37,12 +37,19 @@ def test_only_what_is_known_is_counted():
 def test_where_failures_are_rare_the_same_error_rates_agree_less():
     # Rates 0.8 and 0.9 at 1 %: flagged 0.008 + 0.099 = 0.107, so 0.7 * 0.0099 / sqrt(0.107 * 0.893 * 0.0099) = 0.2253
     made, said = examples(10, 100), flags(8, 2, 10, 90)
-    measured = agreement_of(made, said)
+    measured = agreement_of(made, said, QUALITY)
     at_production = agreement_at(0.01, measured, made, said, QUALITY, seed=1)
     assert at_production is not None
     assert at_production["mcc"] == pytest.approx(0.2253, abs=1e-4)
     assert at_production["mcc_lower"] < 0.2253 < at_production["mcc_upper"]
     assert agreement_at(None, measured, made, said, QUALITY, seed=1) is None
+
+
+@pytest.mark.parametrize(("said", "prevalence"), [(flags(8, 2, 10, 90), 0.0), (flags(0, 10, 0, 100), 0.01)])
+def test_where_no_agreement_is_defined_none_is_given(said: Flags, prevalence: float):
+    made = examples(10, 100)
+    at_production = agreement_at(prevalence, agreement_of(made, said, QUALITY), made, said, QUALITY, seed=1)
+    assert at_production == {"prevalence": prevalence, "mcc": None, "mcc_lower": None, "mcc_upper": None}
 
 
 def test_what_is_wrong_is_named_the_weightiest_first():

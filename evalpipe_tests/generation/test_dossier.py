@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from evalpipe.evaluators.artifact import Artifact
-from evalpipe.generation.choose import Generated
+from evalpipe.generation.generate import Generated
 from evalpipe.generation.dossier import Figure, dossier_of
 from evalpipe.generation.examples import Examples
 from evalpipe.tables import LABELS

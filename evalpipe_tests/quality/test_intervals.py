@@ -75,6 +75,15 @@ def test_an_undefined_mcc_has_no_interval(counts):
     assert interval(counts) is None
 
 
+def test_half_the_evidence_is_the_interval_of_half_as_many_examples():
+    counts = Confusion(40, 6, 100, 10)
+    is_failure, is_flagged = examples(*counts)
+    groups = [str(i) for i in range(counts.n)]
+    half = mcc_interval(is_failure, is_flagged, groups, confidence=0.9, seed=1, evidence=0.5)
+    assert half == pytest.approx(interval(Confusion(20, 3, 50, 5)), abs=0.04)
+    assert half.lower < interval(counts).lower
+
+
 def test_at_the_prevalence_of_the_examples_the_interval_is_nearly_the_same():
     is_failure, is_flagged = examples(20, 3, 50, 5)
     groups = [str(i) for i in range(78)]
