@@ -1,0 +1,152 @@
+"""Failure modes whose truth is known, each with an earlier part to generate from and a later part to be judged.
+
+Planted modes are made here, the demo's and annotated traces come from bench_triage/worlds.py and are kept in a folder,
+so that other processes can read them. What is made of a task is in runs.py.
+"""
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from evalpipe.generation.groups import case_groups
+from evalpipe_tests.bench_generate.makers import view_of
+from evalpipe_tests.bench_triage.worlds import World
+from evalpipe_tests.generation.planted import MODES, planted
+
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+PLANTED = "planted"
+EARLIER_SHARE = 0.6  # of a source's traces, by time
+N_NEGATIVES = 4  # per positive, where there are enough
+_PLANTED_EARLIER = (80, 320)  # failures and others
+_PLANTED_LATER = (300, 1_200)
+_LATER_SEED = 1_000_000  # no seed of an earlier part
+
+
+@dataclass(frozen=True)
+class Part:
+    """Traces in the order of time, and which of them show the failure."""
+
+    traces: pl.DataFrame
+    is_failure: Bools
+
+    @cached_property
+    def view(self) -> pl.DataFrame:
+        return view_of(self.traces)
+
+    @property
+    def n_positives(self) -> int:
+        return int(self.is_failure.sum())
+
+
+@dataclass(frozen=True)
+class Task:
+    """One failure mode of one source."""
+
+    source: str
+    mode: str
+    earlier: Part
+    later: Part
+
+
+class TimeSplit(NamedTuple):
+    """Row numbers of both sides; rows of neither are left out."""
+
+    earlier: Ints
+    later: Ints
+
+
+def time_split(start_ns: Ints, groups: list[str], earlier_share: float) -> TimeSplit:
+    """The first `earlier_share` of the rows by time, and the others; both in order of time.
+
+    A group with rows on both sides stays out of the later side: what is judged there was not met in any form.
+    """
+    order = np.argsort(start_ns, kind="stable")
+    n_earlier = round(earlier_share * len(order))
+    earlier, rest = order[:n_earlier], order[n_earlier:]
+    met = {groups[row] for row in earlier.tolist()}
+    later = np.array([row for row in rest.tolist() if groups[row] not in met], dtype=np.int64)
+    return TimeSplit(earlier.astype(np.int64), later)
+
+
+def drawn(is_failure: Bools, n_positives: int | None, seed: int) -> Ints:
+    """Rows of `n_positives` failures (None: all) and N_NEGATIVES times as many others, or what there is, sorted."""
+    generator = np.random.default_rng(seed)
+    failures, others = (generator.permutation(np.flatnonzero(is_failure == wanted)) for wanted in (True, False))
+    failures = failures[:n_positives]
+    return np.sort(np.concatenate([failures, others[: N_NEGATIVES * len(failures)]]))
+
+
+@cache
+def planted_task(mode: str, seed: int) -> Task:
+    """A planted mode; only the earlier part depends on the seed."""
+    made = planted(mode, *_PLANTED_EARLIER, seed)
+    return Task(PLANTED, mode, Part(made.traces, made.labels["is_failure"].to_numpy()), _planted_later(mode))
+
+
+@cache
+def _planted_later(mode: str) -> Part:
+    made = planted(mode, *_PLANTED_LATER, _LATER_SEED)
+    return Part(made.traces, made.labels["is_failure"].to_numpy())
+
+
+def planted_modes() -> list[str]:
+    """Their names."""
+    return list(MODES)
+
+
+def keep(world: World, folder: Path) -> None:
+    """Write a world where `stored_task` finds it."""
+    folder.mkdir(parents=True)
+    world.traces.write_parquet(folder / "traces.parquet")
+    world.truth.write_parquet(folder / "truth.parquet")
+
+
+@cache
+def stored_task(folder: Path, source: str, mode: str) -> Task:
+    """A failure mode of one service of a kept world, split by time with every case whole."""
+    rows = _service(folder, source)
+    is_failure = rows["modes"].list.contains(mode).to_numpy()
+    traces = rows.drop("modes")
+    split = _split(folder, source)
+    parts = [Part(traces[side], is_failure[side]) for side in split]
+    return Task(source, mode, *parts)
+
+
+@cache
+def whole_service(folder: Path, source: str, mode: str) -> Part:
+    """All of a service's traces."""
+    rows = _service(folder, source)
+    return Part(rows.drop("modes"), rows["modes"].list.contains(mode).to_numpy())
+
+
+def stored_modes(folder: Path, min_positives: int) -> list[tuple[str, str]]:
+    """(service, mode) of a kept world with at least so many failures, most first in each service."""
+    rows = _joined(folder)
+    shown = rows.select("service_name", "modes").explode("modes").drop_nulls("modes")
+    counted = shown.group_by("service_name", "modes").len().filter(pl.col("len") >= min_positives)
+    ordered = counted.sort("service_name", "len", "modes", descending=[False, True, False])
+    return list(ordered.select("service_name", "modes").iter_rows())
+
+
+@cache
+def _joined(folder: Path) -> pl.DataFrame:
+    traces, truth = (pl.read_parquet(folder / f"{name}.parquet") for name in ("traces", "truth"))
+    return traces.join(truth, on="trace_id").sort("start_unix_ns", "trace_id")
+
+
+@cache
+def _service(folder: Path, source: str) -> pl.DataFrame:
+    return _joined(folder).filter(pl.col("service_name") == source)
+
+
+@cache
+def _split(folder: Path, source: str) -> TimeSplit:
+    rows = _service(folder, source)
+    return time_split(rows["start_unix_ns"].to_numpy(), case_groups(rows.drop("modes")), EARLIER_SHARE)
