@@ -32,7 +32,7 @@ def summary(runs: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
         pl.len().alias("n"),
         _LATER.is_between("lower", "upper").sum().alias("n_contained"),
         (pl.col("lower") <= _LATER).sum().alias("n_lower"),
-        (_LATER <= pl.col("upper")).sum().alias("n_upper"),
+        (pl.col("upper") >= _LATER).sum().alias("n_upper"),
         pl.col("held_out_mcc").mean(),
         _LATER.mean().alias("later_mcc"),
         (pl.col("held_out_mcc") - _LATER).mean().alias("gap"),

@@ -101,6 +101,11 @@ def alone(kind: Kind, examples: Examples, generation: GenerationSettings, qualit
     return Made(kind, status, Stated(measured.mcc, measured.lower, measured.upper, flattering.mcc), flag)
 
 
+def learned_on(examples: Examples, generation: GenerationSettings) -> Flag:
+    """A learned evaluator fitted on all examples."""
+    return _fit_of("learned", examples, generation)(np.arange(len(examples.is_failure)))
+
+
 def _fit_of(kind: Kind, examples: Examples, settings: GenerationSettings) -> _Fit:
     """From rows of the examples to how the evaluator fitted on them flags."""
     y, weight, seed = examples.is_failure, examples.weight, settings.seed

@@ -1,8 +1,14 @@
 """Runs as Markdown tables, so that docs/quality.md can be read alone."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import polars as pl
 
-from evalpipe_tests.bench_generate.coverage import claims, declined, share, summary
+from evalpipe_tests.bench_generate.baselines import BASELINES
+from evalpipe_tests.bench_generate.coverage import declined, share, summary
+from evalpipe_tests.bench_generate.runs import CHOICE, KINDS
+from evalpipe_tests.bench_generate.whole import OutOfFold
 from evalpipe_tests.bench_triage.report import table
 
 _TRUSTED = pl.col("status").is_in(["active", "monitoring"])
@@ -14,11 +20,116 @@ _COVERAGE = (
     "upper bound holds",
     "held-out",
     "later",
-    "gap",
-    "mean |gap|",
-    "width",
+    "held-out minus later",
+    "mean distance",
+    "width of interval",
     "in-sample minus later",
 )
+_CELL = ["source", "mode", "size"]  # of a table: the runs in it differ by seed alone
+
+
+def prospective_table(runs: pl.DataFrame) -> str:
+    """Per mode and number of failures: what was stated by choice, and what every evaluator reached later.
+
+    Means over the seeds, undefined as 0; later MCCs are at the prevalence of the examples.
+    """
+    headings = (
+        "failure mode",
+        "failures + others",
+        "seeds",
+        "by choice",
+        "status",
+        "held-out [90 %]",
+        "in-sample",
+        "**later**",
+        "later as it is",
+        *(f"{kind} alone: held-out, later" for kind in KINDS),
+        *(f"{name}: later" for name in BASELINES),
+    )
+    rows = []
+    for cell in runs.partition_by(_CELL, maintain_order=True):
+        means = {row["evaluator"]: row for row in _means(cell).iter_rows(named=True)}
+        chosen = means[CHOICE]
+        rows.append(
+            (
+                f"`{cell['mode'][0]}`",
+                _sizes(cell),
+                str(cell["seed"].n_unique()),
+                _tally(cell, "kind"),
+                _tally(cell, "status"),
+                _with_bounds(chosen["held_out_mcc"], chosen["lower"], chosen["upper"]),
+                figure(chosen["in_sample_mcc"]),
+                f"**{figure(chosen['later_mcc'])}**",
+                figure(chosen["later_mcc_as_it_is"]),
+                *(f"{figure(means[k]['held_out_mcc'])}, {figure(means[k]['later_mcc'])}" for k in KINDS),
+                *(figure(means[name]["later_mcc"]) for name in BASELINES),
+            )
+        )
+    return table(headings, rows)
+
+
+def later_table(runs: pl.DataFrame) -> str:
+    """The same for single runs on real traces, where the later MCC is as it is and has an interval of its own."""
+    headings = (
+        "service, failure mode",
+        "failures + others",
+        "by choice",
+        "status",
+        "held-out [90 %]",
+        "in-sample",
+        "later: failures of traces",
+        "**later** [90 %]",
+        *(f"{kind} alone: held-out, later" for kind in KINDS),
+        *(f"{name}: later" for name in BASELINES),
+    )
+    rows = []
+    for cell in runs.partition_by([*_CELL, "seed"], maintain_order=True):
+        of = {row["evaluator"]: row for row in cell.iter_rows(named=True)}
+        chosen = of[CHOICE]
+        rows.append(
+            (
+                f"{chosen['source']} `{chosen['mode']}`",
+                _sizes(cell),
+                chosen["kind"],
+                chosen["status"],
+                _with_bounds(chosen["held_out_mcc"], chosen["lower"], chosen["upper"]),
+                figure(chosen["in_sample_mcc"]),
+                f"{chosen['later_n_positives']} of {chosen['later_n']}",
+                _with_bounds(chosen["later_mcc_as_it_is"], chosen["later_lower"], chosen["later_upper"], bold=True),
+                *(f"{figure(of[k]['held_out_mcc'])}, {figure(of[k]['later_mcc_as_it_is'])}" for k in KINDS),
+                *(figure(of[name]["later_mcc_as_it_is"]) for name in BASELINES),
+            )
+        )
+    return table(headings, rows)
+
+
+def whole_table(results: Iterable[tuple[str, str, int, int, Sequence[OutOfFold]]]) -> str:
+    """(service, mode, failures, traces, out-of-fold figures) of all labelled traces."""
+    headings = (
+        "service, failure mode",
+        "failures of traces",
+        "by choice",
+        "status",
+        "**held-out** [90 %]",
+        "in-sample",
+    )
+    others = (*KINDS, *BASELINES)
+    rows = []
+    for source, mode, n_positives, n, figures in results:
+        of = {each.evaluator: each for each in figures}
+        chosen = of[CHOICE]
+        rows.append(
+            (
+                f"{source} `{mode}`",
+                f"{n_positives} of {n}",
+                chosen.kind or "",
+                chosen.status or "",
+                _with_bounds(*chosen.stated[:3], bold=True),
+                figure(chosen.stated.in_sample),
+                *(_with_bounds(*of[name].stated[:3]) for name in others),
+            )
+        )
+    return table(headings, rows)
 
 
 def coverage_tables(runs: pl.DataFrame) -> str:
@@ -38,18 +149,12 @@ def declined_table(runs: pl.DataFrame) -> str:
     n = sum(statuses.values())
     return table(
         ("shuffled labels end as", "runs", "share"),
-        [(status, str(count), _share(count, n)) for status, count in statuses.items()],
+        [(status, str(count), in_percent(count, n)) for status, count in statuses.items()],
     )
 
 
-def _coverage_row(name: str, row: dict) -> tuple[str, ...]:
-    n = row["n"]
-    figures = (row[c] for c in ("held_out_mcc", "later_mcc", "gap", "absolute_gap", "width", "optimism"))
-    shares = (_share(row[c], n) for c in ("n_contained", "n_lower", "n_upper"))
-    return (name, str(n), *shares, *(figure(f) for f in figures))
-
-
-def _share(n_true: int, n: int) -> str:
+def in_percent(n_true: int, n: int) -> str:
+    """A share with its interval."""
     found = share(n_true, n)
     if found is None:
         return "-"
@@ -60,3 +165,40 @@ def _share(n_true: int, n: int) -> str:
 def figure(value: float | None) -> str:
     """Two digits; undefined is a dash."""
     return "-" if value is None else f"{value:.2f}"
+
+
+def _means(cell: pl.DataFrame) -> pl.DataFrame:
+    """Per evaluator, undefined as 0 unless it is so for every seed."""
+    names = ("held_out_mcc", "lower", "upper", "in_sample_mcc", "later_mcc", "later_mcc_as_it_is")
+    mean = (
+        pl.when(pl.col(n).is_null().all()).then(None).otherwise(pl.col(n).fill_null(0).mean()).alias(n) for n in names
+    )
+    return cell.group_by("evaluator", maintain_order=True).agg(mean)
+
+
+def _sizes(cell: pl.DataFrame) -> str:
+    return f"{cell['n_positives'][0]} + {cell['n_negatives'][0]}"
+
+
+def _tally(cell: pl.DataFrame, column: str) -> str:
+    """'rule', or 'rule 2, learned 1' where seeds differ."""
+    counts = (
+        cell.filter(evaluator=CHOICE)[column].value_counts(sort=True).sort("count", column, descending=[True, False])
+    )
+    if counts.height == 1:
+        return str(counts[column][0])
+    return ", ".join(f"{value} {count}" for value, count in counts.iter_rows())
+
+
+def _with_bounds(value: float | None, lower: float | None, upper: float | None, *, bold: bool = False) -> str:
+    shown = f"**{figure(value)}**" if bold else figure(value)
+    if lower is None or upper is None:
+        return shown
+    return f"{shown} [{lower:.2f}, {upper:.2f}]"
+
+
+def _coverage_row(name: str, row: dict[str, Any]) -> tuple[str, ...]:
+    n = row["n"]
+    figures = (row[c] for c in ("held_out_mcc", "later_mcc", "gap", "absolute_gap", "width", "optimism"))
+    shares = (in_percent(row[c], n) for c in ("n_contained", "n_lower", "n_upper"))
+    return (name, str(n), *shares, *(figure(f) for f in figures))

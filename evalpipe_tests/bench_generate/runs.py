@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from evalpipe.errors import NotEnoughEvidenceError
 from evalpipe.generation.examples import Examples
 from evalpipe.quality.confusion import Confusion, confusion, mcc
+from evalpipe.quality.intervals import mcc_interval
 from evalpipe.settings import Settings
 from evalpipe_tests.bench_generate.baselines import BASELINES, texts_of
 from evalpipe_tests.bench_generate.makers import Made, Stated, alone, by_choice, examples_of
@@ -42,6 +43,7 @@ class Spec:
     evaluators: tuple[str, ...] = (CHOICE,)
     folder: Path | None = None
     is_permuted: bool = False
+    has_later_interval: bool = False
 
     @property
     def size(self) -> str:
@@ -68,6 +70,8 @@ class Run(NamedTuple):
     in_sample_mcc: float | None
     later_mcc: float | None  # at the prevalence of the examples, which the stated figures are for
     later_mcc_as_it_is: float | None  # at the prevalence of the later part
+    later_lower: float | None  # of the latter, where the spec asks for it
+    later_upper: float | None
     later_n: int
     later_n_positives: int
     seconds: float
@@ -91,6 +95,8 @@ SCHEMA = pl.Schema(
         "in_sample_mcc": pl.Float64,
         "later_mcc": pl.Float64,
         "later_mcc_as_it_is": pl.Float64,
+        "later_lower": pl.Float64,
+        "later_upper": pl.Float64,
         "later_n": pl.Int64,
         "later_n_positives": pl.Int64,
         "seconds": pl.Float64,
@@ -141,9 +147,13 @@ def _run_one(spec: Spec, name: str, later: Part, traces: pl.DataFrame, is_failur
     start = time.perf_counter()
     made = _made(name, traces, is_failure, settings)
     seconds = time.perf_counter() - start
-    counts = (
-        None if spec.is_permuted or made.status == "waiting" else confusion(later.is_failure, made.flag(later.view))
-    )
+    is_judged = not spec.is_permuted and made.status != "waiting"
+    flags = made.flag(later.view) if is_judged else np.zeros(0, dtype=bool)
+    counts = confusion(later.is_failure, flags) if is_judged else None
+    interval = None
+    if is_judged and spec.has_later_interval:
+        confidence, seed = settings.quality.confidence, settings.generation.seed
+        interval = mcc_interval(later.is_failure, flags, later.groups, confidence=confidence, seed=seed)
     return Run(
         spec.source,
         spec.mode,
@@ -158,6 +168,8 @@ def _run_one(spec: Spec, name: str, later: Part, traces: pl.DataFrame, is_failur
         *made.stated,
         None if counts is None else at_prevalence(counts, float(is_failure.mean())),
         None if counts is None else mcc(counts),
+        None if interval is None else interval.lower,
+        None if interval is None else interval.upper,
         later.traces.height,
         later.n_positives,
         seconds,

@@ -1,11 +1,12 @@
 """Which runs each part of the report is made of."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from evalpipe_tests.bench_generate.cost import CostSizes
 from evalpipe_tests.bench_generate.runs import ALL, CHOICE, Spec
-from evalpipe_tests.bench_generate.tasks import PLANTED, keep, planted_modes, stored_modes
+from evalpipe_tests.bench_generate.tasks import PLANTED, keep, planted_modes, stored_modes, stored_task
 from evalpipe_tests.bench_triage.worlds import annotated_worlds, demo_worlds
 
 _MIN_DEMO_POSITIVES = 20  # of a mode, in all weeks
@@ -24,9 +25,10 @@ class Sizes:
     demo_sessions_per_day: int = 100
     planted_modes: tuple[str, ...] = tuple(planted_modes())
     max_demo_modes: int | None = None
+    cost: CostSizes = field(default_factory=CostSizes)
 
 
-QUICK = Sizes((10,), 1, 1, 1, 2, 12, ("loop",), 1)
+QUICK = Sizes((10,), 1, 1, 1, 2, 40, ("loop",), 1, CostSizes(500, 4, 20))
 """A smoke test: the figures mean nothing."""
 
 
@@ -61,6 +63,19 @@ def demo_specs(sizes: Sizes, demo: Path, seeds: range, evaluators: tuple[str, ..
         for source, mode in modes:
             for n_positives in _numbers(sizes, seed):
                 yield Spec(source, mode, n_positives, seed, evaluators, demo)
+
+
+def annotated_specs(sizes: Sizes, annotated: Path) -> Iterator[Spec]:
+    """Every mode of every service, and the numbers of failures that its earlier part has more of."""
+    for source, mode in annotated_modes(annotated):
+        n_earlier = stored_task(annotated, source, mode).earlier.n_positives
+        for n_positives in (*(n for n in sizes.n_positives if n < n_earlier), None):
+            yield Spec(source, mode, n_positives, 1, ALL, annotated, has_later_interval=True)
+
+
+def annotated_modes(annotated: Path) -> list[tuple[str, str]]:
+    """(service, mode) of those with enough failures to say anything."""
+    return stored_modes(annotated, _MIN_REAL_POSITIVES)
 
 
 def permuted_specs(sizes: Sizes) -> Iterator[Spec]:

@@ -27,6 +27,7 @@ N_NEGATIVES = 4  # per positive, where there are enough
 _PLANTED_EARLIER = (80, 320)  # failures and others
 _PLANTED_LATER = (300, 1_200)
 _LATER_SEED = 1_000_000  # no seed of an earlier part
+_MIN_KEPT = 0.3  # of what is later by time must be cases not met before, or cases are split instead
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Part:
     @cached_property
     def view(self) -> pl.DataFrame:
         return view_of(self.traces)
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """The case of each trace."""
+        return case_groups(self.traces)
 
     @property
     def n_positives(self) -> int:
@@ -53,16 +59,17 @@ class Task:
     mode: str
     earlier: Part
     later: Part
+    is_by_case: bool = False  # split by whole cases, because time would leave next to nothing
 
 
-class TimeSplit(NamedTuple):
+class Split(NamedTuple):
     """Row numbers of both sides; rows of neither are left out."""
 
     earlier: Ints
     later: Ints
 
 
-def time_split(start_ns: Ints, groups: list[str], earlier_share: float) -> TimeSplit:
+def time_split(start_ns: Ints, groups: list[str], earlier_share: float) -> Split:
     """The first `earlier_share` of the rows by time, and the others; both in order of time.
 
     A group with rows on both sides stays out of the later side: what is judged there was not met in any form.
@@ -72,7 +79,21 @@ def time_split(start_ns: Ints, groups: list[str], earlier_share: float) -> TimeS
     earlier, rest = order[:n_earlier], order[n_earlier:]
     met = {groups[row] for row in earlier.tolist()}
     later = np.array([row for row in rest.tolist() if groups[row] not in met], dtype=np.int64)
-    return TimeSplit(earlier.astype(np.int64), later)
+    return Split(earlier.astype(np.int64), later)
+
+
+def case_split(start_ns: Ints, groups: list[str], earlier_share: float) -> Split:
+    """Whole groups in the order of their median time, as many as have the first `earlier_share` of the rows.
+
+    For sources that come back to the same few cases all the time, of which `time_split` leaves nothing later: what is
+    judged is a case never met, not always a later time.
+    """
+    names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    median = np.array([np.median(start_ns[member == group]) for group in range(len(names))])
+    order = np.lexsort((start_ns, member, median[member]))
+    n_until = np.cumsum(np.bincount(member, minlength=len(names))[np.argsort(median, kind="stable")])
+    n_earlier = int(n_until[np.searchsorted(n_until, earlier_share * len(order))])
+    return Split(order[:n_earlier].astype(np.int64), order[n_earlier:].astype(np.int64))
 
 
 def drawn(is_failure: Bools, n_positives: int | None, seed: int) -> Ints:
@@ -114,9 +135,9 @@ def stored_task(folder: Path, source: str, mode: str) -> Task:
     rows = _service(folder, source)
     is_failure = rows["modes"].list.contains(mode).to_numpy()
     traces = rows.drop("modes")
-    split = _split(folder, source)
-    parts = [Part(traces[side], is_failure[side]) for side in split]
-    return Task(source, mode, *parts)
+    split, is_by_case = _split(folder, source)
+    earlier, later = (Part(traces[side], is_failure[side]) for side in split)
+    return Task(source, mode, earlier, later, is_by_case)
 
 
 @cache
@@ -147,6 +168,11 @@ def _service(folder: Path, source: str) -> pl.DataFrame:
 
 
 @cache
-def _split(folder: Path, source: str) -> TimeSplit:
+def _split(folder: Path, source: str) -> tuple[Split, bool]:
+    """The split of a service, and whether it is by case."""
     rows = _service(folder, source)
-    return time_split(rows["start_unix_ns"].to_numpy(), case_groups(rows.drop("modes")), EARLIER_SHARE)
+    start_ns, groups = rows["start_unix_ns"].to_numpy(), case_groups(rows.drop("modes"))
+    by_time = time_split(start_ns, groups, EARLIER_SHARE)
+    if len(by_time.later) >= _MIN_KEPT * (rows.height - len(by_time.earlier)):
+        return by_time, False
+    return case_split(start_ns, groups, EARLIER_SHARE), True
