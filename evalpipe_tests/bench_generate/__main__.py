@@ -36,6 +36,7 @@ from evalpipe_tests.bench_generate.sections import (
 )
 from evalpipe_tests.bench_generate.studies import (
     QUICK,
+    QUICK_FOLDS,
     Sizes,
     demo_specs,
     keep_annotated,
@@ -59,6 +60,9 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-generate-") as name, progress(console) as bar:
         folder = Path(name)
         settings = load_settings(folder / "home")
+        if given.quick:
+            generation = settings.generation.model_copy(update={"n_folds": QUICK_FOLDS})
+            settings = settings.model_copy(update={"generation": generation})
         demo = folder if given.without_demo else keep_demo(sizes, folder)
         if is_coverage_alone:
             sections = [_lines(sizes, settings, None if given.without_demo else demo, bar, given.jobs)]

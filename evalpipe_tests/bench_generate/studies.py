@@ -28,7 +28,8 @@ class Sizes:
     cost: CostSizes = field(default_factory=CostSizes)
 
 
-QUICK = Sizes((10,), 1, 1, 1, 2, 40, ("loop",), 1, CostSizes(500, 4, 20))
+QUICK = Sizes((10,), 1, 1, 1, 2, 30, ("loop",), 1, CostSizes(300, 4, 6))
+QUICK_FOLDS = 2
 """A smoke test: the figures mean nothing."""
 
 
