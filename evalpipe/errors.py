@@ -46,5 +46,17 @@ class EvaluatorFaultError(EvalpipeError):
     """An evaluator could not tell. It becomes the verdict `fault`, never a pass or a fail."""
 
 
+class BudgetError(EvaluatorFaultError):
+    """A run has asked a model as much as it may; nothing more is asked in it."""
+
+
+class ModelDownError(EvaluatorFaultError):
+    """The model cannot be reached, refuses everybody, or does not exist; nothing more is asked of it in this run."""
+
+
+class PromptTooLongError(EvaluatorFaultError):
+    """A prompt is longer than the model's context window."""
+
+
 class LakeConflictError(EvalpipeError):
     """Another writer changed a table between read and commit more often than the bounded retries allow."""

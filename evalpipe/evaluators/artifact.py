@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, Valid
 from typing_extensions import TypedDict
 
 from evalpipe.errors import ArtifactError
+from evalpipe.evaluators.judge_program import JudgeProgram
 from evalpipe.evaluators.rules import validate_rule
 from evalpipe.ids import canonical_json, content_hash
 
 SCHEMA_VERSION = "evalpipe.evaluator/1"
-MAX_INSTRUCTION_CHARS = 20_000  # longer than any instruction that a reader would check
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 TraceKey = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -69,7 +69,8 @@ class Artifact(BaseModel):
     kind: Literal["rule", "learned", "judge"]
     services: list[str] = Field(description="services it was made for; it judges only those; empty: all")
     program: dict[str, JsonValue] = Field(
-        description="rule: {rule}; learned: vocabulary and weights; judge: {instruction, model, max_chars}"
+        description="rule: {rule}; learned: vocabulary and weights; "
+        "judge: {instruction, cases, output, model, max_chars, n_samples}"
     )
     explanation: str = Field(description="the program in words")
     patterns: list[Pattern] = Field(description="what separates failures from the other examples")
@@ -139,14 +140,7 @@ def _check_program(kind: str, program: dict[str, Any]) -> None:
         _check_keys(kind, program, {"rule"})
         validate_rule(program["rule"])
     elif kind == "judge":
-        _check_keys(kind, program, {"instruction", "model", "max_chars"})
-        instruction, model, max_chars = program["instruction"], program["model"], program["max_chars"]
-        if not isinstance(instruction, str) or not 0 < len(instruction.strip()) <= MAX_INSTRUCTION_CHARS:
-            raise ArtifactError(f"program.instruction: it must be text of 1 to {MAX_INSTRUCTION_CHARS} characters")
-        if model is not None and not isinstance(model, str):
-            raise ArtifactError("program.model: it must be the name of a model, or null for the configured one")
-        if isinstance(max_chars, bool) or not isinstance(max_chars, int) or max_chars < 1_000:
-            raise ArtifactError("program.max_chars: it must be a whole number of characters, 1000 or more")
+        JudgeProgram.from_program(program)
     else:
         from evalpipe.evaluators.learned import LearnedModel
 

@@ -1,18 +1,17 @@
-"""The language model of judges: how it is reached and asked, and what an answer costs. What is asked is in judge.py.
-
-Nothing but the model itself is spoken to: no price list is fetched, no answer is kept on disk.
+"""The language model as the rest of evalpipe asks it: a dspy signature in, typed fields out. What is asked is said in
+judge.py and generation/; how a completion is had, kept and paid for, in completions.py.
 """
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from evalpipe.errors import EvaluatorFaultError
+from evalpipe.evaluators.answers import AnswerCache, StoredAnswer
+from evalpipe.evaluators.completions import Completions
+from evalpipe.evaluators.ledger import Ledger
 from evalpipe.settings import LlmSettings
 
-_MAX_ANSWER_TOKENS = 2_000  # a critique and a verdict; a model that rambles on is cut and counted as a fault
-_MAX_HISTORY = 8  # calls that dspy remembers: one question and its repair, not every prompt of the process
-_MAX_REASON_CHARS = 200
+MAX_ANSWER_TOKENS = 2_000  # a critique and a verdict; a model that rambles on is cut and counted as a fault
 
 
 class Answer(NamedTuple):
@@ -23,51 +22,103 @@ class Answer(NamedTuple):
 
 
 class LanguageModel:
-    """One configured model. `ask` may be called from several threads at once."""
+    """One configured model in one run. `ask` may be called from several threads at once."""
 
-    def __init__(self, model: str, settings: LlmSettings) -> None:
-        """`model` is a LiteLLM name such as 'ollama_chat/qwen3' or 'openai/gpt-4o'; keys are in its usual variables."""
+    def __init__(
+        self, model: str, settings: LlmSettings, *, ledger: Ledger | None = None, cache: AnswerCache | None = None
+    ) -> None:
+        """`model` is a LiteLLM name. Models of one run share a ledger and a cache.
+
+        Raises EvaluatorFaultError for a name that LiteLLM cannot place.
+        """
         self.model = model
-        # Both libraries otherwise fetch a price list from the internet at their first call.
-        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+        self.ledger = ledger or Ledger(settings)
+        self.max_concurrency = settings.max_concurrency
+        self.cache = cache or AnswerCache(settings.cache)
+        self._completions = Completions(model, settings, self.cache, self.ledger)
+
+    def beside(self, model: str, settings: LlmSettings) -> "LanguageModel":
+        """Another model in the same run; the same one when it has the same name."""
+        return self if model == self.model else LanguageModel(model, settings, ledger=self.ledger, cache=self.cache)
+
+    def ask(
+        self,
+        question: Any,
+        *,
+        kind: str,
+        demos: Sequence[Mapping[str, Any]] = (),
+        sample: int = 0,
+        temperature: float = 0.0,
+        max_tokens: int = MAX_ANSWER_TOKENS,
+        **inputs: str,
+    ) -> Answer:
+        """The model's answer to a dspy signature, after these demonstrations.
+
+        `kind` is the ledger's. An answer that cannot be read is asked for once more, as JSON. Raises
+        EvaluatorFaultError, in one line, when the model cannot be reached, refuses, or cannot be read.
+        """
         import dspy
 
-        self._dspy = dspy
-        # Its own engine waits as long as a Retry-After header says, without a limit.
-        options: dict[str, Any] = {
-            "engine": "litellm",
-            "cache": False,
-            "num_retries": settings.max_retries,
-            "timeout": settings.timeout_s,
-            "drop_params": True,
-        }
-        if settings.api_base is not None:
-            options["api_base"] = settings.api_base
+        engine = _Engine(self._completions, kind, sample)
+        lm = _lm(self.model, engine, temperature, max_tokens)
         try:
-            self._lm = dspy.LM(model, temperature=0.0, max_tokens=_MAX_ANSWER_TOKENS, **options)
-        except dspy.LMConfigurationError:
-            # Reasoning models choose their own temperature and need room to think.
-            self._lm = dspy.LM(model, **options)
-
-    def ask(self, instruction: str, question: str, **inputs: str) -> Answer:
-        """The model's answer to a dspy signature such as 'trace -> critique, failed: bool'.
-
-        An answer that cannot be read is asked for once more, as JSON. Raises EvaluatorFaultError, in one line, when
-        the model cannot be reached, refuses, or cannot be read.
-        """
-        dspy = self._dspy
-        lm = self._lm.copy()  # with a history of its own: that is where the cost of this question is read
-        try:
-            with dspy.context(lm=lm, adapter=dspy.ChatAdapter(), max_history_size=_MAX_HISTORY):
-                prediction = dspy.Predict(dspy.make_signature(question, instruction))(**inputs)
+            with dspy.context(lm=lm, adapter=dspy.ChatAdapter(), disable_history=True, trace=None):
+                prediction = dspy.Predict(question)(demos=[dict(demo) for demo in demos], **inputs)
         except Exception as error:
-            raise EvaluatorFaultError(f"model {self.model}: {_reason(error)}") from error
-        costs = [call.get("cost") for call in lm.history]
-        return Answer(prediction.toDict(), None if None in costs or not costs else float(sum(costs)))
+            raise _fault(self.model, error) from error
+        costs = [answer.cost_usd for answer in engine.answers]
+        known = [cost for cost in costs if cost is not None]
+        return Answer(prediction.toDict(), sum(known) if known and len(known) == len(costs) else None)
 
 
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
+def signature(question: str, instruction: str) -> Any:
+    """A dspy signature such as 'trace: str -> critique: str, failed: bool' under an instruction."""
+    import dspy
+
+    return dspy.make_signature(question, instruction)
+
+
+class _Engine:
+    """dspy's engine for one question: its first call and its repair."""
+
+    def __init__(self, completions: Completions, kind: str, sample: int) -> None:
+        self._completions = completions
+        self._kind = kind
+        self._sample = sample
+        self.answers: list[StoredAnswer] = []
+
+    def complete(self, request: Any) -> Any:
+        from dspy import lm15
+
+        answer = self._completions.complete(request, kind=self._kind, sample=self._sample)
+        self.answers.append(answer)
+        return lm15.Response(
+            id=None,
+            model=request.model,
+            message=lm15.Message.assistant(answer.text),
+            finish_reason="stop",
+            usage=lm15.Usage(input_tokens=answer.n_input_tokens, output_tokens=answer.n_output_tokens),
+        )
+
+
+def _lm(model: str, engine: _Engine, temperature: float, max_tokens: int) -> Any:
+    import dspy
+
+    options: dict[str, Any] = {"engine": engine, "cache": False, "num_retries": 0}
+    try:
+        return dspy.LM(model, temperature=temperature, max_tokens=max_tokens, **options)
+    except dspy.LMConfigurationError:
+        # Reasoning models choose their own temperature and need room to think.
+        return dspy.LM(model, **options)
+
+
+def _fault(model: str, error: Exception) -> EvaluatorFaultError:
+    """Our own error where there is one behind dspy's; else that the answer could not be read."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, EvaluatorFaultError):
+            return cause
+        cause = cause.__cause__
     if type(error).__name__ == "AdapterParseError":
-        return "its answer could not be read as a verdict"
-    return f"{type(error).__name__}: {text[:_MAX_REASON_CHARS]}"
+        return EvaluatorFaultError(f"model {model}: its answer could not be read")
+    return EvaluatorFaultError(f"model {model}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")

@@ -10,6 +10,7 @@ from contextlib import suppress
 import polars as pl
 
 from evalpipe.evaluators.artifact import Artifact
+from evalpipe.evaluators.ledger import Ledger
 from evalpipe.evaluators.rules import columns_asked, compile_rule, fired, validate_rule
 from evalpipe.settings import LlmSettings
 
@@ -40,13 +41,15 @@ def run_evaluators(artifacts: Sequence[Artifact], view: pl.DataFrame, *, llm: Ll
     An evaluator judges the traces of its `services` and those whose service is not known; one without services judges
     all. score is in [0, 1], higher is more surely a failure, null for a fault. explanation says why a trace failed or
     why it could not be judged; a judge also says why it passes. cost_usd is what the model reported; null when unknown.
+    The judges of one call share one budget of `llm`.
     """
     flags = _flags_of_rules(artifacts, view)
     parts = [pl.DataFrame(schema=SCHEMA)]
+    ledger = Ledger(llm)
     for artifact, flagged in zip(artifacts, flags, strict=True):
         is_due = _is_due(artifact, view)
         due = view.filter(is_due)
-        said = _say_or_fault(artifact, due, None if flagged is None else flagged.filter(is_due), llm)
+        said = _say_or_fault(artifact, due, None if flagged is None else flagged.filter(is_due), llm, ledger)
         verdicts = said.with_columns(
             due["trace_id"].cast(pl.String),
             evaluator_id=pl.lit(artifact.evaluator_id),
@@ -101,7 +104,9 @@ def _flags_of_rules(artifacts: Sequence[Artifact], view: pl.DataFrame) -> list[p
     return [flags[str(i)] if str(i) in flags.columns else None for i in range(len(artifacts))]
 
 
-def _say_or_fault(artifact: Artifact, view: pl.DataFrame, flagged: pl.Series | None, llm: LlmSettings) -> pl.DataFrame:
+def _say_or_fault(
+    artifact: Artifact, view: pl.DataFrame, flagged: pl.Series | None, llm: LlmSettings, ledger: Ledger
+) -> pl.DataFrame:
     """_SAID columns, one row a trace."""
     try:
         match artifact.kind:
@@ -110,7 +115,7 @@ def _say_or_fault(artifact: Artifact, view: pl.DataFrame, flagged: pl.Series | N
             case "learned":
                 return _learned_says(artifact, view)
             case "judge":
-                return _judge_says(artifact, view, llm)
+                return _judge_says(artifact, view, llm, ledger)
     except _FAULTS as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_REASON_CHARS]
         return pl.DataFrame(
@@ -144,10 +149,10 @@ def _fields_of_learned(artifact: Artifact) -> set[str]:
     return {feature.field for feature in (*program.words, *program.steps, *program.numbers)}
 
 
-def _judge_says(artifact: Artifact, view: pl.DataFrame, llm: LlmSettings) -> pl.DataFrame:
+def _judge_says(artifact: Artifact, view: pl.DataFrame, llm: LlmSettings, ledger: Ledger) -> pl.DataFrame:
     from evalpipe.evaluators.judge import judge_view
 
-    return judge_view(artifact.program, view, llm=llm).select(*_SAID)
+    return judge_view(artifact.program, view, llm=llm, ledger=ledger).select(*_SAID)
 
 
 def _verdicts(flagged: pl.Series, *, score: pl.Series, why: pl.Series) -> pl.DataFrame:

@@ -1,0 +1,277 @@
+"""Evolve the instruction of a judge with gepa: its loop, frontier and lineage; our verdicts, acceptance and stopping.
+
+As for rules (optimise.py), gepa's mean of per-example scores is not an agreement figure: it only spreads the parents
+over the frontier. A child is accepted by the agreement of its whole minibatch, and which instruction is best is decided
+in judging.py. The other engine is in judge_dspy.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from evalpipe.errors import EvaluatorFaultError
+from evalpipe.evaluators.judge import Verdict
+from evalpipe.evaluators.judge_program import JudgeProgram
+from evalpipe.generation.judge_split import JudgeSplit
+from evalpipe.generation.judge_trials import Trials
+from evalpipe.generation.reflection import Reflector, Reviewed
+from evalpipe.settings import JudgeSettings
+
+COMPONENT = "instruction"
+_MAX_EMPTY = 3  # reflections in a row that propose nothing
+
+
+class Found(NamedTuple):
+    """Instructions that were accepted, the first one being the start; how each came to be, and why it ended."""
+
+    instructions: list[str]
+    parents: list[list[int]]
+    stop_reason: str
+
+
+def search(start: JudgeProgram, trials: Trials, reflector: Reflector, split: JudgeSplit, seed: int) -> Found:
+    """Instructions that were better than their parents on a minibatch, from the one of `start` on.
+
+    Raises EvaluatorFaultError when the model is down or gives too few verdicts.
+    """
+    from gepa.api import optimize
+
+    adapter = _Adapter(start, trials, reflector, split)
+    parents = Parents(start, trials, split)
+    stopper = Stopper(start, trials, reflector, split)
+    result = optimize(
+        seed_candidate={COMPONENT: start.instruction},
+        trainset=Loader(split.train, "t"),
+        valset=Loader(split.validation, "v"),
+        adapter=adapter,  # type: ignore[arg-type]
+        custom_candidate_proposer=adapter.propose_texts,
+        candidate_selection_strategy=parents,  # type: ignore[arg-type]
+        acceptance_criterion=parents,  # type: ignore[arg-type]
+        batch_sampler=Minibatches(split.train, trials, trials.judges, seed),  # type: ignore[arg-type]
+        stop_callbacks=stopper,
+        skip_perfect_score=True,
+        perfect_score=1.0,
+        # Its cache mixes up training and validation examples (gepa 0.1.4); ours are the trials.
+        cache_evaluation=False,
+        track_best_outputs=False,
+        display_progress_bar=False,
+        run_dir=None,
+        logger=_Silence(),
+        seed=seed,
+    )
+    if reflector.error is not None:
+        raise reflector.error
+    return Found([candidate[COMPONENT] for candidate in result.candidates], parents_of(result), stopper.reason)
+
+
+def parents_of(result: Any) -> list[list[int]]:
+    """The places of the parents of each candidate of a gepa result."""
+    return [[parent for parent in parents if parent is not None] for parents in result.parents]
+
+
+def with_instruction(program: JudgeProgram, instruction: str) -> JudgeProgram:
+    """The same judge, told something else."""
+    return program.model_copy(update={"instruction": instruction})
+
+
+class Seen(NamedTuple):
+    """What gepa carries around of one example: its place, and the verdict on it."""
+
+    row: int
+    verdict: Verdict
+
+
+class Loader:
+    """gepa's DataLoader: examples under ids that are unique across training and validation, and safe in a path."""
+
+    def __init__(self, rows: Sequence[int], prefix: str, items: Mapping[int, Any] | None = None) -> None:
+        self._by_id = {f"{prefix}{row:06d}": row if items is None else items[row] for row in rows}
+
+    def all_ids(self) -> list[str]:
+        return list(self._by_id)
+
+    def fetch(self, ids: Sequence[str]) -> list[Any]:
+        return [self._by_id[i] for i in ids]
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+
+class Minibatches:
+    """Half failures, half others, each class in its own random order until it is through."""
+
+    def __init__(self, rows: Sequence[int], trials: Trials, judges: JudgeSettings, seed: int) -> None:
+        self._generator = np.random.default_rng([seed, 2])
+        self._classes = [[row for row in rows if trials.is_failure(row) == wanted] for wanted in (True, False)]
+        self._sizes = [judges.minibatch // 2, judges.minibatch - judges.minibatch // 2]
+        self._waiting: list[list[int]] = [[], []]
+
+    def next_minibatch_ids(self, loader: Any, state: Any) -> list[str]:
+        del loader, state
+        drawn: list[int] = []
+        for waiting, rows, size in zip(self._waiting, self._classes, self._sizes, strict=True):
+            for _ in range(min(size, len(rows))):
+                if not waiting:
+                    waiting += [row for row in self._generator.permutation(rows).tolist() if row not in drawn]
+                drawn.append(waiting.pop(0))
+        return [f"t{row:06d}" for row in drawn]
+
+
+class Parents:
+    """Which instruction is rewritten next, and whether its child is accepted.
+
+    The next parent is the one that agrees best on validation; after two children in a row that were not accepted it is
+    the next best one, and so on. gepa's Pareto frontier holds whoever guesses one example right: it kept returning to
+    the first instruction, for a third of all calls. A child is accepted when its verdicts on the minibatch are worth
+    more than its parent's.
+    """
+
+    def __init__(self, start: JudgeProgram, trials: Trials, split: JudgeSplit, component: str = COMPONENT) -> None:
+        self._start = start
+        self._trials = trials
+        self._validation = split.validation
+        self._component = component
+        self._asked_at_accepted = (0, 0)  # instructions accepted, and selections when the last one was
+        self._n_selected = 0
+
+    def select_candidate_idx(self, state: Any) -> int:
+        texts = [candidate[self._component] for candidate in state.program_candidates]
+        if len(texts) > self._asked_at_accepted[0]:
+            self._asked_at_accepted = (len(texts), self._n_selected)
+        n_in_vain = self._n_selected - self._asked_at_accepted[1]
+        self._n_selected += 1
+        agreement = [self._trials.mcc(with_instruction(self._start, text), self._validation) for text in texts]
+        by_agreement = sorted(range(len(texts)), key=lambda i: (-round(agreement[i], 9), -i))
+        return by_agreement[(n_in_vain // 2) % len(by_agreement)]
+
+    def should_accept(self, proposal: Any, state: Any) -> bool:
+        parent = state.program_candidates[proposal.parent_program_ids[0]]
+        before = self._worth(parent, proposal.eval_before.outputs)
+        return self._worth(proposal.candidate, proposal.eval_after.outputs) > before + 1e-9
+
+    def _worth(self, candidate: Mapping[str, str], outputs: Sequence[Any]) -> float:
+        seen: list[Seen] = [output if isinstance(output, Seen) else output.seen for output in outputs]
+        rows, verdicts = [one.row for one in seen], [one.verdict for one in seen]
+        return self._trials.worth(candidate[self._component], rows, verdicts)
+
+
+class Stopper:
+    """Ends the search, and says why. gepa asks it between iterations."""
+
+    def __init__(
+        self, start: JudgeProgram, trials: Trials, reflector: Reflector, split: JudgeSplit, component: str = COMPONENT
+    ) -> None:
+        self.reason = ""
+        self.error: EvaluatorFaultError | None = None  # set by who cannot raise inside the engine
+        self._start = start
+        self._trials = trials
+        self._reflector = reflector
+        self._split = split
+        self._component = component
+        self._n_further = calls_of_iteration(trials.judges, split) + calls_of_end(trials.judges, split)
+        self._n_accepted = 1
+        self._accepted_at = 0
+
+    def __call__(self, gepa_state: Any) -> bool:
+        judges = self._trials.judges
+        n_accepted = len(gepa_state.program_candidates)
+        if n_accepted > self._n_accepted:
+            self._n_accepted, self._accepted_at = n_accepted, gepa_state.i
+        newest = with_instruction(self._start, gepa_state.program_candidates[-1][self._component])
+        if self.error is not None or self._reflector.error is not None:
+            self.reason = "the model could not be asked any more"
+        elif self._trials.is_perfect(newest, self._split.validation):
+            self.reason = "an instruction without errors on the validation examples was found"
+        elif self._reflector.n_empty >= _MAX_EMPTY:
+            self.reason = f"{_MAX_EMPTY} reflections in a row proposed nothing new"
+        elif gepa_state.i + 1 >= judges.iterations:
+            self.reason = f"all {judges.iterations} iterations were used"
+        elif gepa_state.i - self._accepted_at >= judges.patience:
+            self.reason = f"{judges.patience} iterations without a better instruction"
+        elif not self._trials.model.ledger.affords(self._n_further):
+            self.reason = "the budget leaves no further iteration (EVALPIPE_LLM__MAX_CALLS, MAX_TOKENS, MAX_COST_USD)"
+        return bool(self.reason)
+
+
+def calls_of_iteration(judges: JudgeSettings, split: JudgeSplit) -> int:
+    """Questions of one more iteration, at most: parent and child on a minibatch, a reflection, then validation."""
+    return judges.n_samples * (2 * judges.minibatch + len(split.validation)) + 1
+
+
+def calls_of_end(judges: JudgeSettings, split: JudgeSplit) -> int:
+    """Questions that are still asked when the search has ended, at most: cases tried on validation, train, test."""
+    n_validation = len(split.validation) if judges.n_cases else 0
+    return judges.n_samples * (n_validation + len(split.train) + len(split.test))
+
+
+class _Silence:
+    """gepa prints what it logs unless it is given a logger."""
+
+    def log(self, message: str) -> None:
+        del message
+
+
+@dataclass
+class _Batch:
+    """What gepa hands back and forth for one evaluation; its EvaluationBatch."""
+
+    outputs: list[Seen]
+    scores: list[float]
+    trajectories: list[Seen] | None
+    objective_scores: None = None
+    num_metric_calls: int | None = None
+
+
+class _Adapter:
+    """gepa's adapter, which judges, and its proposer, which reflects."""
+
+    propose_new_texts = None  # gepa asks for the attribute; the proposer is passed by itself
+
+    def __init__(self, start: JudgeProgram, trials: Trials, reflector: Reflector, split: JudgeSplit) -> None:
+        self._start = start
+        self._trials = trials
+        self._reflector = reflector
+        self._accepted_row = split.validation[0]
+
+    def evaluate(self, batch: list[int], candidate: dict[str, str], capture_traces: bool = False) -> _Batch:
+        program = with_instruction(self._start, candidate[COMPONENT])
+        self._trials.n_reused += sum(self._trials.known(program, row) is not None for row in batch)
+        seen = [Seen(row, v) for row, v in zip(batch, self._trials.verdicts(program, batch), strict=True)]
+        return _Batch(seen, scores_of(seen, self._trials), seen if capture_traces else None)
+
+    def make_reflective_dataset(
+        self, candidate: dict[str, str], eval_batch: _Batch, components_to_update: list[str]
+    ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """The examples of the minibatch as the reflection reads them."""
+        del candidate
+        records = [{"reviewed": reviewed(one, self._trials)} for one in eval_batch.trajectories or []]
+        return dict.fromkeys(components_to_update, records)
+
+    def propose_texts(
+        self,
+        candidate: dict[str, str],
+        reflective_dataset: Mapping[str, Sequence[Mapping[str, Any]]],
+        components_to_update: list[str],
+    ) -> dict[str, str]:
+        """The reflection's instruction; {} when it has none."""
+        del components_to_update
+        records = [record["reviewed"] for record in reflective_dataset[COMPONENT]]
+        proposed = self._reflector.propose(candidate[COMPONENT], records)
+        if proposed is None or self._trials.known(with_instruction(self._start, proposed), self._accepted_row):
+            return {}  # nothing new: what was accepted before has been tried on validation
+        return {COMPONENT: proposed}
+
+
+def scores_of(seen: Sequence[Seen], trials: Trials) -> list[float]:
+    """1 for a verdict that people gave too, 0 for another, half for none: what gepa spreads its frontier by."""
+    return [
+        0.5 if verdict.has_failed is None else float(verdict.has_failed == trials.is_failure(row))
+        for row, verdict in seen
+    ]
+
+
+def reviewed(one: Seen, trials: Trials) -> Reviewed:
+    """An example with all that a reflection may know of it."""
+    return Reviewed(trials.transcripts[one.row], trials.is_failure(one.row), one.verdict, trials.note(one.row))
