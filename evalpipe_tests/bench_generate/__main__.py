@@ -41,6 +41,7 @@ from evalpipe_tests.bench_generate.studies import (
     demo_specs,
     keep_annotated,
     keep_demo,
+    noisy_specs,
     permuted_specs,
     planted_specs,
 )
@@ -136,6 +137,7 @@ def _lines(sizes: Sizes, settings: Settings, demo: Path | None, bar: Progress, n
     seeds = range(1, sizes.n_coverage_seeds + 1)
     specs = [
         *planted_specs(sizes, seeds),
+        *noisy_specs(sizes, seeds),
         *(demo_specs(sizes, demo, seeds) if demo is not None else ()),
         *permuted_specs(sizes),
     ]

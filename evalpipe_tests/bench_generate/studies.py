@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evalpipe_tests.bench_generate.cost import CostSizes
 from evalpipe_tests.bench_generate.runs import ALL, CHOICE, Spec
-from evalpipe_tests.bench_generate.tasks import PLANTED, keep, planted_modes, stored_modes, stored_task
+from evalpipe_tests.bench_generate.tasks import NOISY, PLANTED, keep, planted_modes, stored_modes, stored_task
 from evalpipe_tests.bench_triage.worlds import annotated_worlds, demo_worlds
 
 _MIN_DEMO_POSITIVES = 20  # of a mode, in all weeks
@@ -55,6 +55,14 @@ def planted_specs(sizes: Sizes, seeds: range, evaluators: tuple[str, ...] = (CHO
         for mode in sizes.planted_modes:
             for n_positives in _numbers(sizes, seed):
                 yield Spec(PLANTED, mode, n_positives, seed, evaluators)
+
+
+def noisy_specs(sizes: Sizes, seeds: range) -> Iterator[Spec]:
+    """The planted modes with wrong labels among the right ones: claims that are far from perfect."""
+    for seed in seeds:
+        for mode in sizes.planted_modes:
+            for n_positives in sizes.n_positives:
+                yield Spec(PLANTED, mode + NOISY, n_positives, seed)
 
 
 def demo_specs(sizes: Sizes, demo: Path, seeds: range, evaluators: tuple[str, ...] = (CHOICE,)) -> Iterator[Spec]:

@@ -22,10 +22,13 @@ Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
 PLANTED = "planted"
+NOISY = ", noisy"
+"""After a planted mode's name: one label in ten is wrong, earlier and later, so that nothing can agree perfectly."""
 EARLIER_SHARE = 0.6  # of a source's traces, by time
 N_NEGATIVES = 4  # per positive, where there are enough
 _PLANTED_EARLIER = (80, 320)  # failures and others
 _PLANTED_LATER = (300, 1_200)
+_NOISE = 0.1
 _LATER_SEED = 1_000_000  # no seed of an earlier part
 _MIN_KEPT = 0.3  # of what is later by time must be cases not met before, or cases are split instead
 
@@ -106,15 +109,22 @@ def drawn(is_failure: Bools, n_positives: int | None, seed: int) -> Ints:
 
 @cache
 def planted_task(mode: str, seed: int) -> Task:
-    """A planted mode; only the earlier part depends on the seed."""
-    made = planted(mode, *_PLANTED_EARLIER, seed)
-    return Task(PLANTED, mode, Part(made.traces, made.labels["is_failure"].to_numpy()), _planted_later(mode))
+    """A planted mode, or its noisy form; only the earlier part depends on the seed."""
+    return Task(PLANTED, mode, _planted(mode, *_PLANTED_EARLIER, seed), _planted_later(mode))
 
 
 @cache
 def _planted_later(mode: str) -> Part:
-    made = planted(mode, *_PLANTED_LATER, _LATER_SEED)
-    return Part(made.traces, made.labels["is_failure"].to_numpy())
+    return _planted(mode, *_PLANTED_LATER, _LATER_SEED)
+
+
+def _planted(mode: str, n_failures: int, n_others: int, seed: int) -> Part:
+    name = mode.removesuffix(NOISY)
+    made = planted(name, n_failures, n_others, seed)
+    is_failure = made.labels["is_failure"].to_numpy()
+    if name != mode:
+        is_failure = is_failure ^ (np.random.default_rng([seed, 2]).random(len(is_failure)) < _NOISE)
+    return Part(made.traces, is_failure)
 
 
 def planted_modes() -> list[str]:

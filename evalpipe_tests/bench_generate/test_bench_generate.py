@@ -27,6 +27,7 @@ def test_coverage_by_itself_is_a_json_line_a_run(capsys: pytest.CaptureFixture[s
     assert [(line["mode"], line["size"], line["is_permuted"]) for line in lines] == [
         ("loop", "10", False),
         ("loop", "all", False),
+        ("loop, noisy", "10", False),
         ("loop", "10", True),
     ]
     assert lines[0]["lower"] <= lines[0]["later_mcc"] <= lines[0]["upper"]

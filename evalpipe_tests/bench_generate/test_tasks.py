@@ -74,3 +74,11 @@ def test_a_kept_world_is_split_by_service_and_mode(tmp_path: Path):
     assert task.earlier.traces["trace_id"].to_list() == traces["trace_id"].to_list()[:30]
     assert task.earlier.is_failure.tolist() == is_failure.to_list()[:30]
     assert set(task.later.traces["trace_id"]) <= set(traces["trace_id"].to_list()[30:])
+
+
+def test_a_noisy_mode_has_one_label_in_ten_wrong_and_the_same_traces():
+    plain, noisy = planted_task("loop", 3), planted_task("loop, noisy", 3)
+
+    assert plain.earlier.traces.equals(noisy.earlier.traces)
+    for right, wrong in ((plain.earlier, noisy.earlier), (plain.later, noisy.later)):
+        assert 0.06 < (right.is_failure != wrong.is_failure).mean() < 0.14
