@@ -136,10 +136,8 @@ def whole_table(results: Iterable[tuple[str, str, int, int, Sequence[OutOfFold]]
 def coverage_tables(runs: pl.DataFrame) -> str:
     """How often the stated intervals were right, and what became of shuffled labels."""
     rows = [_coverage_row("**all**", summary(runs).row(0, named=True))]
-    for name, of in (
-        ("active or monitoring", _TRUSTED),
-        ("without those perfect in both", ~_IS_PERFECT.fill_null(False)),
-    ):
+    is_imperfect = ~_IS_PERFECT.fill_null(value=False)
+    for name, of in (("active or monitoring", _TRUSTED), ("without those perfect in both", is_imperfect)):
         rows.append(_coverage_row(name, summary(runs.filter(of)).row(0, named=True)))
     for by in ("source", "size", "kind", "status"):
         rows += [_coverage_row(f"{by} {row[by]}", row) for row in summary(runs, [by]).sort(by).iter_rows(named=True)]

@@ -169,10 +169,11 @@ def coverage_section(runs: pl.DataFrame) -> Section:
 
 Every evaluator by choice of the tables above and of further seeds: does its stated 90 % interval contain the MCC on
 later traces, at the prevalence of its examples? The planted modes come a second time as *noisy*: one label in ten is
-wrong, in the examples and later, so that no claim is near 1. A later MCC that is undefined, because nothing or everything was
-flagged, counts as 0. Runs with fewer than {MIN_LATER_POSITIVES} later failures are left out: they measure the later MCC
-worse than the interval is wide. The later figure has an error of its own, which makes the shares too low: about .02 on
-the planted modes, .05 on the demo's. The intervals of the shares are Wilson's, as if all runs were independent.
+wrong, in the examples and later, so that no claim is near 1. A later MCC that is undefined, because nothing or
+everything was flagged, counts as 0. Runs with fewer than {MIN_LATER_POSITIVES} later failures are left out: they
+measure the later MCC worse than the interval is wide. The later figure has an error of its own, which makes the shares
+too low: about .02 on the planted modes, .05 on the demo's. The intervals of the shares are Wilson's, as if all runs
+were independent.
 
 {coverage_tables(runs)}
 """,
