@@ -1,0 +1,156 @@
+"""Judges evolved by evalpipe and by two other products, from the same reviewed traces and by the same scripted model.
+
+Each product runs in its own Python: `BENCH_PEERS` names the folder with `venv-mlflow` (mlflow, dspy, gepa, litellm) and
+`venv-evidently` (evidently, litellm, pandas<3). It is told of its task in a file of JSON: issue, url, seed, and train
+and test, rows of text, failed and note; it says, one line each, {"instruction": ...} once it is done and then
+{"failed": [...]}, its verdicts on test. The model is peer_model.py's.
+"""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalpipe.evaluators.judge import judge_view
+from evalpipe.generation.judging import EvolvedJudge, evolve_judge
+from evalpipe.ids import content_hash
+from evalpipe.quality.confusion import confusion, mcc
+from evalpipe.settings import JudgeSettings, LlmSettings
+from evalpipe.traces.rendering import render
+from evalpipe_tests.bench_generate.peer_model import PeerModel
+from evalpipe_tests.generation.claims import ISSUE_NAME, Claims, claims
+from evalpipe_tests.scripted_model import MODEL, Server, scripted_model
+
+_MAX_CHARS = 24_000  # no planted trace is nearly so long
+_LIMIT_S = 900.0
+
+
+@dataclass(frozen=True)
+class JudgeSizes:
+    """How much is measured."""
+
+    n_failures: int = 60
+    n_others: int = 240
+
+
+class Peer(NamedTuple):
+    """Where a product is installed, and the script beside this file that drives it."""
+
+    name: str
+    folder: str
+    script: str
+
+
+class Judged(NamedTuple):
+    """A judge that was evolved, on traces that played no part in it. `n_calls` is what finding it took."""
+
+    name: str
+    mcc_before: float | None
+    mcc: float | None
+    n_calls: int
+    seconds: float
+    n_test: int
+
+
+PEERS = (
+    Peer("Evidently, prompt optimiser, feedback strategy, MCC", "venv-evidently", "peer_evidently.py"),
+    Peer("MLflow, judge alignment by GEPA", "venv-mlflow", "peer_mlflow.py"),
+)
+
+
+def judges(sizes: JudgeSizes, folder: Path, peers: Path | None, seed: int) -> Iterator[Judged]:
+    """evalpipe's judge, the same again from its cache, then those of the peers that are installed."""
+    made = claims(sizes.n_failures, sizes.n_others, seed)
+    with scripted_model(PeerModel()) as server:
+        llm = LlmSettings(judge_model=MODEL, api_base=server.url, cache=folder / "answers.sqlite")
+        evolved, first = _evolve(made, llm, server, seed, "evalpipe")
+        before = _before(evolved, made, llm)
+        yield first._replace(mcc_before=before)
+        yield _evolve(made, llm, server, seed, "evalpipe, a second time")[1]._replace(mcc_before=before)
+        is_test = np.array([flag is not None for flag in evolved.held_out])
+        task = _task(made, is_test, server.url, seed)
+        for peer in PEERS:
+            if peers is not None and (python := peers / peer.folder / "bin" / "python").exists():
+                yield _peer(peer, python, task, server, folder)
+
+
+def _evolve(made: Claims, llm: LlmSettings, server: Server, seed: int, name: str) -> tuple[EvolvedJudge, Judged]:
+    server.reset()
+    start = time.perf_counter()
+    evolved = evolve_judge(
+        ISSUE_NAME, made.examples, made.notes, incumbent=None, llm=llm, judges=JudgeSettings(), seed=seed
+    )
+    seconds = time.perf_counter() - start
+    is_test = np.array([flag is not None for flag in evolved.held_out])
+    flags = np.array([bool(flag) for flag in evolved.held_out])[is_test]
+    n_test = int(is_test.sum())
+    n_calls = max(0, server.n_requests - n_test)
+    found = mcc(confusion(made.examples.is_failure[is_test], flags))
+    return evolved, Judged(name, None, found, n_calls, seconds, n_test)
+
+
+def _before(evolved: EvolvedJudge, made: Claims, llm: LlmSettings) -> float | None:
+    """The held-out MCC of the instruction that evolution began with."""
+    fresh = {**evolved.program, "instruction": evolved.lineage[0]["instruction"], "cases": []}
+    is_test = [flag is not None for flag in evolved.held_out]
+    said = judge_view(fresh, made.examples.view.filter(is_test), llm=llm)
+    return mcc(confusion(made.examples.is_failure[np.array(is_test)], (said["outcome"] == "fail").to_numpy()))
+
+
+def _task(made: Claims, is_test: NDArray[np.bool_], url: str, seed: int) -> dict[str, Any]:
+    transcripts = made.examples.view["transcript"].to_list()
+    rows = [
+        {"text": _fenced(transcript), "failed": failed, "note": made.notes[trace_id]}
+        for transcript, trace_id, failed in zip(
+            transcripts, made.examples.trace_ids, made.examples.is_failure.tolist(), strict=True
+        )
+    ]
+    train, test = (
+        [row for row, held in zip(rows, is_test, strict=True) if bool(held) == side] for side in (False, True)
+    )
+    return {"issue": ISSUE_NAME, "url": url, "seed": seed, "train": train, "test": test}
+
+
+def _fenced(transcript: Sequence[Mapping[str, Any]]) -> str:
+    """As evalpipe shows it to a judge, so that the model finds the trace in every product's prompt."""
+    text = render(transcript, _MAX_CHARS).text
+    fence = f"trace-{content_hash([text], 16)}"
+    return f"<{fence}>\n{text}\n</{fence}>"
+
+
+def _peer(peer: Peer, python: Path, task: Mapping[str, Any], server: Server, folder: Path) -> Judged:
+    own = folder / peer.folder
+    own.mkdir()
+    (own / "task.json").write_text(json.dumps(task), encoding="utf-8")
+    server.reset()
+    start = time.perf_counter()
+    with (own / "log.txt").open("w+", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            [python, Path(__file__).with_name(peer.script), own / "task.json"],
+            cwd=own,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        try:
+            said: dict[str, Any] = {}
+            n_calls, seconds = 0, 0.0
+            for line in process.stdout or ():
+                said |= json.loads(line)
+                if "instruction" in said and not n_calls:
+                    n_calls, seconds = server.n_requests, time.perf_counter() - start
+            process.wait(_LIMIT_S)
+        finally:
+            process.kill()
+        if "failed" not in said:
+            log.seek(0)
+            raise RuntimeError(f"{peer.name} did not finish: {log.read()[-2000:]}")
+    truth = np.array([row["failed"] for row in task["test"]])
+    found = mcc(confusion(truth, np.array([bool(failed) for failed in said["failed"]])))
+    return Judged(peer.name, None, found, n_calls, seconds, len(truth))
