@@ -90,7 +90,8 @@ def _evolve(made: Claims, llm: LlmSettings, server: Server, seed: int, name: str
     is_test = np.array([flag is not None for flag in evolved.held_out])
     flags = np.array([bool(flag) for flag in evolved.held_out])[is_test]
     n_test = int(is_test.sum())
-    n_calls = max(0, server.n_requests - n_test)
+    # What it takes until the instruction is there; then come the verdicts that its figures are made of.
+    n_calls = min(int(evolved.spent["search_calls"]), server.n_requests)
     found = mcc(confusion(made.examples.is_failure[is_test], flags))
     return evolved, Judged(name, None, found, n_calls, seconds, n_test)
 

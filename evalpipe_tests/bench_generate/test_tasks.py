@@ -80,5 +80,7 @@ def test_a_noisy_mode_has_one_label_in_ten_wrong_and_the_same_traces():
     plain, noisy = planted_task("loop", 3), planted_task("loop, noisy", 3)
 
     assert plain.earlier.traces.equals(noisy.earlier.traces)
-    for right, wrong in ((plain.earlier, noisy.earlier), (plain.later, noisy.later)):
-        assert 0.06 < (right.is_failure != wrong.is_failure).mean() < 0.14
+    is_wrong = plain.earlier.is_failure != noisy.earlier.is_failure
+    assert 0.05 < is_wrong.mean() < 0.15
+    is_wrong = plain.later.is_failure != noisy.later.is_failure
+    assert is_wrong[plain.later.is_failure].mean() == is_wrong[~plain.later.is_failure].mean() == 0.1
