@@ -12,6 +12,7 @@ Settings come from the environment (EVALPIPE_GENERATION__N_REPEATS=2). Exits wit
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,7 @@ from evalpipe_tests.bench_generate.sections import (
     on_cost,
     on_coverage,
     on_demo,
+    on_judges,
     on_planted,
 )
 from evalpipe_tests.bench_generate.studies import (
@@ -48,7 +50,7 @@ from evalpipe_tests.bench_generate.studies import (
 from evalpipe_tests.bench_generate.tasks import N_NEGATIVES
 from evalpipe_tests.bench_ingest.measure import machine, markdown, printed, progress
 
-_PARTS = ("planted", "demo", "real", "coverage", "cost")
+_PARTS = ("planted", "demo", "real", "coverage", "judges", "cost")
 _LIBRARIES = ("polars", "scikit-learn", "gepa", "numpy")
 
 
@@ -70,13 +72,15 @@ def main(arguments: Sequence[str]) -> int:
         else:
             annotated = None if given.real is None else keep_annotated(given.real, folder)
             sections = []
-            for section in _sections(given.only or _PARTS, sizes, settings, demo, annotated, bar, given.jobs):
+            peers = Path(os.environ["BENCH_PEERS"]) if "BENCH_PEERS" in os.environ else None
+            wanted = given.only or _PARTS
+            for section in _sections(wanted, sizes, settings, demo, annotated, peers, bar, given.jobs):
                 bar.console.print(section.markdown, style="dim", markup=False)
                 sections.append(section)
     findings = [finding for section in sections for finding in section.findings]
     console.print(printed(findings, "evalpipe bench-generate"))
     if given.out is not None:
-        given.out.write_text(_document(sections, given.jobs), encoding="utf-8")
+        given.out.write_text(_document(sections, settings, given.jobs), encoding="utf-8")
     return int(not given.quick and any(finding.is_met is False for finding in findings))
 
 
@@ -108,6 +112,7 @@ def _sections(
     settings: Settings,
     demo: Path,
     annotated: Path | None,
+    peers: Path | None,
     bar: Progress,
     n_jobs: int,
 ) -> Iterator[Section]:
@@ -117,13 +122,15 @@ def _sections(
         run = partial(_runs, settings=settings, bar=bar, n_jobs=n_jobs, name=part)
         match part:
             case "planted":
-                section = on_planted(sizes, run)
+                section = on_planted(sizes, settings, run)
             case "demo":
-                section = on_demo(sizes, demo, run)
+                section = on_demo(sizes, settings, demo, run)
             case "real" if annotated is not None:
                 section = on_annotated(sizes, settings, annotated, run)
             case "coverage":
                 section = on_coverage(sizes, demo, run, pl.concat(runs))
+            case "judges":
+                section = on_judges(sizes, peers, demo.parent)
             case "cost":
                 section = on_cost(sizes, settings, demo, annotated)
             case _:
@@ -158,7 +165,7 @@ def _runs(specs: Sequence[Spec], settings: Settings, bar: Progress, n_jobs: int,
         bar.advance(task)
 
 
-def _document(sections: Sequence[Section], n_jobs: int) -> str:
+def _document(sections: Sequence[Section], settings: Settings, n_jobs: int) -> str:
     findings = [finding for section in sections for finding in section.findings if finding.is_met is not None]
     parts = "\n".join(section.markdown for section in sections)
     return f"""# Quality: evaluators that are as good as they say
@@ -178,7 +185,17 @@ functions. The baselines see the same examples: logistic regression with balance
 of all text; the one keyword with the best MCC on the examples; a constant, whose MCC is undefined. A dash is undefined;
 in a mean it counts as 0. Others are {N_NEGATIVES} for each failure, or what there is.
 
+{_about_judges(settings)}
 {parts}"""
+
+
+def _about_judges(settings: Settings) -> str:
+    if settings.llm.judge_model is None:
+        return "No judge model is configured (EVALPIPE_JUDGE_MODEL), so the tables have no column for a judge.\n"
+    return (
+        f"*judge* is {settings.llm.judge_model}, evolved without reviewers' notes, for the first seed alone; its "
+        "held-out figure is that of the examples kept aside, its later one that of at most 300 traces.\n"
+    )
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 `by_choice` is what a user gets; `alone` is one of its kinds made by the same functions, with figures of its own.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from evalpipe.generation.choose import IssueRef, generate
 from evalpipe.generation.examples import Examples, examples_for
 from evalpipe.generation.optimise import evolve_rule
 from evalpipe.quality.trust import status_of
-from evalpipe.settings import GenerationSettings, LlmSettings, QualitySettings
+from evalpipe.settings import GenerationSettings, LlmSettings, QualitySettings, Settings
 from evalpipe.traces.view import view_frame
 from evalpipe_tests.generation.planted import ISSUE, NOW, labels_of
 
@@ -104,6 +104,44 @@ def alone(kind: Kind, examples: Examples, generation: GenerationSettings, qualit
 def learned_on(examples: Examples, generation: GenerationSettings) -> Flag:
     """A learned evaluator fitted on all examples."""
     return _fit_of("learned", examples, generation)(np.arange(len(examples.is_failure)))
+
+
+def judged(failure: str, examples: Examples, settings: Settings) -> Made:
+    """A judge by the configured model, evolved without notes and measured on the examples that it kept aside."""
+    from evalpipe.evaluators.judge import judge_view
+    from evalpipe.generation.judging import evolve_judge
+
+    llm, generation, quality = settings.llm, settings.generation, settings.quality
+    evolved = evolve_judge(
+        failure, examples, {}, incumbent=None, llm=llm, judges=settings.judges, seed=settings.judges.seed
+    )
+    measured, flattering = (
+        agreement_of(_only(examples, said), _flags(said), quality.confidence, generation.seed)
+        for said in (evolved.held_out, evolved.in_sample)
+    )
+    stated = Stated(measured.mcc, measured.lower, measured.upper, flattering.mcc)
+    status = status_of(measured.mcc, measured.lower, measured.counts.n_positives, quality)
+
+    def flag(view: pl.DataFrame) -> Bools:
+        return (judge_view(evolved.program, view, llm=llm)["outcome"] == "fail").to_numpy()
+
+    return Made("judge", status, stated, flag)
+
+
+def _only(examples: Examples, said: Sequence[bool | None]) -> Examples:
+    """The examples of which something was said."""
+    rows = [i for i, flag in enumerate(said) if flag is not None]
+    return replace(
+        examples,
+        view=examples.view[rows],
+        is_failure=examples.is_failure[rows],
+        weight=examples.weight[rows],
+        groups=[examples.groups[i] for i in rows],
+    )
+
+
+def _flags(said: Sequence[bool | None]) -> Bools:
+    return np.array([flag for flag in said if flag is not None], dtype=bool)
 
 
 def _fit_of(kind: Kind, examples: Examples, settings: GenerationSettings) -> _Fit:

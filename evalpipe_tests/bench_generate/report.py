@@ -7,7 +7,8 @@ import polars as pl
 
 from evalpipe_tests.bench_generate.baselines import BASELINES
 from evalpipe_tests.bench_generate.coverage import declined, share, summary
-from evalpipe_tests.bench_generate.runs import CHOICE, KINDS
+from evalpipe_tests.bench_generate.peers import Judged
+from evalpipe_tests.bench_generate.runs import CHOICE, JUDGE, KINDS
 from evalpipe_tests.bench_generate.whole import OutOfFold
 from evalpipe_tests.bench_triage.report import table
 
@@ -34,6 +35,7 @@ def prospective_table(runs: pl.DataFrame) -> str:
 
     Means over the seeds, undefined as 0; later MCCs are at the prevalence of the examples.
     """
+    judges = [JUDGE] if JUDGE in runs["evaluator"] else []
     headings = (
         "failure mode",
         "failures + others",
@@ -44,7 +46,7 @@ def prospective_table(runs: pl.DataFrame) -> str:
         "in-sample",
         "**later**",
         "later as it is",
-        *(f"{kind} alone: held-out, later" for kind in KINDS),
+        *(f"{kind} alone: held-out, later" for kind in (*KINDS, *judges)),
         *(f"{name}: later" for name in BASELINES),
     )
     rows = []
@@ -62,7 +64,7 @@ def prospective_table(runs: pl.DataFrame) -> str:
                 figure(chosen["in_sample_mcc"]),
                 f"**{figure(chosen['later_mcc'])}**",
                 figure(chosen["later_mcc_as_it_is"]),
-                *(f"{figure(means[k]['held_out_mcc'])}, {figure(means[k]['later_mcc'])}" for k in KINDS),
+                *(_stated_and_later(means.get(k)) for k in (*KINDS, *judges)),
                 *(figure(means[name]["later_mcc"]) for name in BASELINES),
             )
         )
@@ -71,6 +73,7 @@ def prospective_table(runs: pl.DataFrame) -> str:
 
 def later_table(runs: pl.DataFrame) -> str:
     """The same for single runs on real traces, where the later MCC is as it is and has an interval of its own."""
+    judges = [JUDGE] if JUDGE in runs["evaluator"] else []
     headings = (
         "service, failure mode",
         "failures + others",
@@ -80,7 +83,7 @@ def later_table(runs: pl.DataFrame) -> str:
         "in-sample",
         "later: failures of traces",
         "**later** [90 %]",
-        *(f"{kind} alone: held-out, later" for kind in KINDS),
+        *(f"{kind} alone: held-out, later" for kind in (*KINDS, *judges)),
         *(f"{name}: later" for name in BASELINES),
     )
     rows = []
@@ -97,7 +100,7 @@ def later_table(runs: pl.DataFrame) -> str:
                 figure(chosen["in_sample_mcc"]),
                 f"{chosen['later_n_positives']} of {chosen['later_n']}",
                 _with_bounds(chosen["later_mcc_as_it_is"], chosen["later_lower"], chosen["later_upper"], bold=True),
-                *(f"{figure(of[k]['held_out_mcc'])}, {figure(of[k]['later_mcc_as_it_is'])}" for k in KINDS),
+                *(_stated_and_later(of.get(k), "later_mcc_as_it_is") for k in (*KINDS, *judges)),
                 *(figure(of[name]["later_mcc_as_it_is"]) for name in BASELINES),
             )
         )
@@ -130,6 +133,23 @@ def whole_table(results: Iterable[tuple[str, str, int, int, Sequence[OutOfFold]]
                 *(_with_bounds(*of[name].stated[:3]) for name in others),
             )
         )
+    return table(headings, rows)
+
+
+def judges_table(judges: Iterable[Judged]) -> str:
+    """Judges that were evolved from the same reviewed traces."""
+    headings = ("judge", "held-out traces", "MCC before", "**held-out MCC**", "calls to find it", "seconds")
+    rows = [
+        (
+            each.name,
+            str(each.n_test),
+            figure(each.mcc_before),
+            f"**{figure(each.mcc)}**",
+            str(each.n_calls),
+            f"{each.seconds:.0f}",
+        )
+        for each in judges
+    ]
     return table(headings, rows)
 
 
@@ -177,6 +197,10 @@ def _means(cell: pl.DataFrame) -> pl.DataFrame:
         pl.when(pl.col(n).is_null().all()).then(None).otherwise(pl.col(n).fill_null(0).mean()).alias(n) for n in names
     )
     return cell.group_by("evaluator", maintain_order=True).agg(mean)
+
+
+def _stated_and_later(row: dict[str, Any] | None, later: str = "later_mcc") -> str:
+    return "" if row is None else f"{figure(row['held_out_mcc'])}, {figure(row[later])}"
 
 
 def _sizes(cell: pl.DataFrame) -> str:

@@ -21,15 +21,19 @@ from evalpipe.quality.confusion import Confusion, confusion, mcc
 from evalpipe.quality.intervals import mcc_interval
 from evalpipe.settings import Settings
 from evalpipe_tests.bench_generate.baselines import BASELINES, texts_of
-from evalpipe_tests.bench_generate.makers import Made, Stated, alone, by_choice, examples_of
+from evalpipe_tests.bench_generate.makers import Made, Stated, alone, by_choice, examples_of, judged
 from evalpipe_tests.bench_generate.tasks import Part, Task, drawn, planted_task, stored_task
 
 Bools = NDArray[np.bool_]
 
 CHOICE = "by choice"
 KINDS = ("rule", "learned")
+JUDGE = "judge"  # where a model is configured; it costs money and time, so that few runs have it
 ALL = (CHOICE, *KINDS, *BASELINES)
 """Every evaluator of a run, by name."""
+
+
+_MAX_JUDGED = 300  # later traces, of which a judge is asked
 
 
 @dataclass(frozen=True)
@@ -144,8 +148,10 @@ def at_prevalence(counts: Confusion, prevalence: float) -> float | None:
 
 
 def _run_one(spec: Spec, name: str, later: Part, traces: pl.DataFrame, is_failure: Bools, settings: Settings) -> Run:
+    if name == JUDGE:
+        later = later.thinned(_MAX_JUDGED)
     start = time.perf_counter()
-    made = _made(name, traces, is_failure, settings)
+    made = _made(name, spec.mode.replace("_", " "), traces, is_failure, settings)
     seconds = time.perf_counter() - start
     is_judged = not spec.is_permuted and made.status != "waiting"
     flags = made.flag(later.view) if is_judged else np.zeros(0, dtype=bool)
@@ -176,18 +182,20 @@ def _run_one(spec: Spec, name: str, later: Part, traces: pl.DataFrame, is_failur
     )
 
 
-def _made(name: str, traces: pl.DataFrame, is_failure: Bools, settings: Settings) -> Made:
+def _made(name: str, failure: str, traces: pl.DataFrame, is_failure: Bools, settings: Settings) -> Made:
     try:
         examples = examples_of(traces, is_failure, settings.generation)
+        match name:
+            case "rule" | "learned":
+                return alone(name, examples, settings.generation, settings.quality)
+            case "judge":
+                return judged(failure, examples, settings)
+            case _ if name in BASELINES:
+                return _baseline(name, examples)
+            case _:
+                return by_choice(examples, settings.generation, settings.quality, settings.llm)
     except NotEnoughEvidenceError:
         return Made("none", "waiting", Stated(None, None, None, None), lambda view: np.zeros(view.height, dtype=bool))
-    match name:
-        case "rule" | "learned":
-            return alone(name, examples, settings.generation, settings.quality)
-        case _ if name in BASELINES:
-            return _baseline(name, examples)
-        case _:
-            return by_choice(examples, settings.generation, settings.quality, settings.llm)
 
 
 def _baseline(name: str, examples: Examples) -> Made:

@@ -10,9 +10,11 @@ from evalpipe.errors import NotEnoughEvidenceError
 from evalpipe.settings import Settings
 from evalpipe_tests.bench_generate.cost import generating, judging
 from evalpipe_tests.bench_generate.coverage import MIN_LATER_POSITIVES, declined, summary
+from evalpipe_tests.bench_generate.peers import PEERS, judges
 from evalpipe_tests.bench_generate.report import (
     coverage_tables,
     in_percent,
+    judges_table,
     later_table,
     prospective_table,
     whole_table,
@@ -26,10 +28,12 @@ from evalpipe_tests.bench_generate.studies import (
     noisy_specs,
     permuted_specs,
     planted_specs,
+    with_judge,
 )
 from evalpipe_tests.bench_generate.tasks import N_NEGATIVES, stored_modes, stored_task, whole_service
 from evalpipe_tests.bench_generate.whole import OutOfFold, out_of_fold
 from evalpipe_tests.bench_ingest.measure import Finding, markdown
+from evalpipe_tests.generation.claims import ISSUE_NAME
 
 RunAll = Callable[[Sequence[Spec]], Iterable[Run]]
 """Runs of specs; it shows how far it is."""
@@ -39,6 +43,7 @@ _HARDER = ("claim", "repeat", "two_arms", "rude")
 _RULE_TARGETS = {"10": 0.60, "20": 0.80, "40": 0.90}
 _CHOICE_TARGETS = {"10": 0.47, "20": 0.76, "40": 0.93}
 _BASELINE = "TF-IDF + logistic"
+_JUDGE_SEED = 1
 _MUST_WIN = ("not_attributable", "premature_transfer")
 
 
@@ -50,9 +55,9 @@ class Section(NamedTuple):
     runs: pl.DataFrame
 
 
-def on_planted(sizes: Sizes, run_all: RunAll) -> Section:
+def on_planted(sizes: Sizes, settings: Settings, run_all: RunAll) -> Section:
     """Planted modes of an invented support agent."""
-    runs = frame_of(run_all(list(planted_specs(sizes, range(1, sizes.n_seeds + 1), ALL))))
+    runs = frame_of(run_all(_asked(planted_specs(sizes, range(1, sizes.n_seeds + 1), ALL), settings)))
     later = pl.col("later_mcc").fill_null(0)
     findings = []
     for mode in set(_STRUCTURAL) & set(runs["mode"]):
@@ -86,9 +91,9 @@ failures of one further seed.
     )
 
 
-def on_demo(sizes: Sizes, demo: Path, run_all: RunAll) -> Section:
+def on_demo(sizes: Sizes, settings: Settings, demo: Path, run_all: RunAll) -> Section:
     """The demo's traffic."""
-    runs = frame_of(run_all(list(demo_specs(sizes, demo, range(1, sizes.n_seeds + 1), ALL))))
+    runs = frame_of(run_all(_asked(demo_specs(sizes, demo, range(1, sizes.n_seeds + 1), ALL), settings)))
     task = stored_task(demo, *stored_modes(demo, 1)[0])
     return Section(
         [],
@@ -109,7 +114,7 @@ the examples, one in {1 + N_NEGATIVES}.
 
 def on_annotated(sizes: Sizes, settings: Settings, annotated: Path, run_all: RunAll) -> Section:
     """Real traces."""
-    runs = frame_of(run_all(list(annotated_specs(sizes, annotated))))
+    runs = frame_of(run_all(_asked(annotated_specs(sizes, annotated), settings)))
     services = []
     for source in runs["source"].unique(maintain_order=True):
         task = stored_task(annotated, source, runs.filter(source=source)["mode"][0])
@@ -181,10 +186,43 @@ were independent.
     )
 
 
+def on_judges(sizes: Sizes, peers: Path | None, folder: Path) -> Section:
+    """Judges evolved against a model from a script, evalpipe's and those of the peers that are installed."""
+    found = list(judges(sizes.judge, folder, peers, _JUDGE_SEED))
+    first, again = found[:2]
+    what = f"scripted judge, {sizes.judge.n_failures} failures and {sizes.judge.n_others} others"
+    findings = [
+        Finding(f"{what}: MCC before it is evolved", f"{first.mcc_before or 0:.2f}", "", first.mcc_before, at_most=0.1),
+        Finding(f"{what}: held-out MCC", f"{first.mcc or 0:.2f}", "", first.mcc, at_least=0.95),
+        Finding(f"{what}: calls to find it", str(first.n_calls), "250", first.n_calls / 250, at_most=1.0),
+        Finding(f"{what}: calls of a second run", str(again.n_calls), "", float(again.n_calls), at_most=0.0),
+    ]
+    absent = [peer.name for peer in PEERS if peer.name not in {each.name for each in found}]
+    lacking = f"Not installed in BENCH_PEERS, and so not here: {'; '.join(absent)}.\n" if absent else ""
+    return Section(
+        findings,
+        f"""## Judges
+
+A judge for `{ISSUE_NAME}` is evolved from {sizes.judge.n_failures} failures and {sizes.judge.n_others} others of the
+planted agent, each with a reviewer's note, by a model from a script over HTTP (evalpipe_tests/scripted_model.py): it
+understands the failure only as far as the instruction names it, and learns only from notes. So this compares the loops
+around the model, with one seed, not models. All products see the same traces, evalpipe's train and validation part;
+the held-out traces are the rest. Evidently passes the notes on to its reflection; MLflow's GEPA alignment passes on
+scores alone, so that this model cannot improve anything there, where a real one might. Calls are those until the
+instruction is there; evalpipe asks once more for the verdicts that its figures are made of, which the other two do not
+state.
+
+{judges_table(found)}
+
+{lacking}""",
+        frame_of([]),
+    )
+
+
 def on_cost(sizes: Sizes, settings: Settings, demo: Path, annotated: Path | None) -> Section:
     """Seconds and memory."""
     source, mode = stored_modes(demo, settings.generation.min_positives)[0]
-    findings = [*generating(settings, _largest(annotated)), *judging(sizes.cost, demo, source, mode)]
+    findings = [*generating(sizes.cost, settings, _largest(annotated)), *judging(sizes.cost, demo, source, mode)]
     return Section(
         findings,
         f"""## Cost
@@ -198,6 +236,11 @@ seconds depend on what else the machine does, CPU seconds little.
 """,
         frame_of([]),
     )
+
+
+def _asked(specs: Iterable[Spec], settings: Settings) -> list[Spec]:
+    """With a judge where a model is configured."""
+    return list(specs if settings.llm.judge_model is None else with_judge(specs))
 
 
 def _whole(settings: Settings, annotated: Path) -> Iterator[tuple[str, str, int, int, list[OutOfFold]]]:

@@ -1,11 +1,12 @@
 """Which runs each part of the report is made of."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evalpipe_tests.bench_generate.cost import CostSizes
-from evalpipe_tests.bench_generate.runs import ALL, CHOICE, Spec
+from evalpipe_tests.bench_generate.peers import JudgeSizes
+from evalpipe_tests.bench_generate.runs import ALL, CHOICE, JUDGE, Spec
 from evalpipe_tests.bench_generate.tasks import NOISY, PLANTED, keep, planted_modes, stored_modes, stored_task
 from evalpipe_tests.bench_triage.worlds import annotated_worlds, demo_worlds
 
@@ -26,9 +27,10 @@ class Sizes:
     planted_modes: tuple[str, ...] = tuple(planted_modes())
     max_demo_modes: int | None = None
     cost: CostSizes = field(default_factory=CostSizes)
+    judge: JudgeSizes = field(default_factory=JudgeSizes)
 
 
-QUICK = Sizes((10,), 1, 1, 1, 2, 30, ("loop",), 1, CostSizes(300, 4, 6))
+QUICK = Sizes((10,), 1, 1, 1, 2, 30, ("loop",), 1, CostSizes(("generate",), 300, 4, 6), JudgeSizes(14, 56))
 QUICK_FOLDS = 2
 """A smoke test: the figures mean nothing."""
 
@@ -93,6 +95,12 @@ def permuted_specs(sizes: Sizes) -> Iterator[Spec]:
         mode = sizes.planted_modes[seed % len(sizes.planted_modes)]
         n_positives = sizes.n_positives[seed // len(sizes.planted_modes) % len(sizes.n_positives)]
         yield Spec(PLANTED, mode, n_positives, seed, is_permuted=True)
+
+
+def with_judge(specs: Iterable[Spec]) -> Iterator[Spec]:
+    """The first seed of each with a judge, too."""
+    for spec in specs:
+        yield replace(spec, evaluators=(*spec.evaluators, JUDGE)) if spec.seed == 1 else spec
 
 
 def _numbers(sizes: Sizes, seed: int) -> tuple[int | None, ...]:
