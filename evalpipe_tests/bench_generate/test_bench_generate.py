@@ -6,15 +6,23 @@ import pytest
 from evalpipe_tests.bench_generate.__main__ import main
 
 
-def test_a_quick_run_measures_every_part_and_writes_the_report(tmp_path: Path):
+def test_a_quick_run_measures_every_part_and_writes_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("BENCH_PEERS", raising=False)
     report = tmp_path / "quality.md"
 
     assert main(["--quick", "--out", str(report)]) == 0
 
     text = report.read_text()
-    for heading in ("Planted modes", "The demo's traffic", "Is the claim true later?", "Cost"):
+    for heading in ("Planted modes", "The demo's traffic", "Is the claim true later?", "Judges", "Cost"):
         assert f"\n## {heading}\n" in text
-    for said in ("| `loop` | 10 + 40 |", "TF-IDF + logistic", "shuffled labels", "trace view", "`generate`"):
+    told = (
+        "| `loop` | 10 + 40 |",
+        "TF-IDF + logistic",
+        "shuffled labels",
+        "trace view",
+        "`generate`",
+        "| evalpipe |",
+    ):
         assert said in text
     assert "No mode is frequent enough" not in text
 

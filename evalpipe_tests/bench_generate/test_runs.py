@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import pytest
 
 from evalpipe.quality.confusion import Confusion, mcc
-from evalpipe.settings import Settings
-from evalpipe_tests.bench_generate.runs import ALL, CHOICE, Spec, at_prevalence, run, run_all
+from evalpipe.settings import LlmSettings, Settings
+from evalpipe_tests.bench_generate.runs import ALL, CHOICE, JUDGE, Spec, at_prevalence, run, run_all
+from evalpipe_tests.scripted_model import MODEL, scripted_model
 
 
 def test_error_rates_have_another_mcc_where_failures_are_rarer():
@@ -62,3 +65,13 @@ def test_other_processes_make_the_same_runs(quick: Settings):
     assert [[each._replace(seconds=0) for each in runs] for runs in here] == [
         [each._replace(seconds=0) for each in runs] for runs in elsewhere
     ]
+
+
+def test_a_configured_judge_is_asked_of_some_later_traces(quick: Settings, tmp_path: Path):
+    with scripted_model() as server:
+        llm = LlmSettings(judge_model=MODEL, api_base=server.url, cache=tmp_path / "answers.sqlite")
+        (judge,) = run(Spec("planted", "claim", 20, 1, (JUDGE,)), quick.model_copy(update={"llm": llm}))
+
+    assert (judge.kind, judge.later_n) == ("judge", 300)
+    assert judge.held_out_mcc is None or -1 <= judge.held_out_mcc <= 1
+    assert server.calls["judge"] > 300
