@@ -126,7 +126,7 @@ def _sections(
             case "demo":
                 section = on_demo(sizes, settings, demo, run)
             case "real" if annotated is not None:
-                section = on_annotated(sizes, settings, annotated, run)
+                section = on_annotated(sizes, settings, annotated, run, partial(bar.track, description="real, whole"))
             case "coverage":
                 section = on_coverage(sizes, demo, run, pl.concat(runs))
             case "judges":

@@ -37,6 +37,8 @@ from evalpipe_tests.generation.claims import ISSUE_NAME
 
 RunAll = Callable[[Sequence[Spec]], Iterable[Run]]
 """Runs of specs; it shows how far it is."""
+Track = Callable[[Sequence[tuple[str, str]]], Iterable[tuple[str, str]]]
+"""The same modes, while it shows how far they are."""
 
 _STRUCTURAL = ("ordering", "loop")
 _HARDER = ("claim", "repeat", "two_arms", "rude")
@@ -60,12 +62,12 @@ def on_planted(sizes: Sizes, settings: Settings, run_all: RunAll) -> Section:
     runs = frame_of(run_all(_asked(planted_specs(sizes, range(1, sizes.n_seeds + 1), ALL), settings)))
     later = pl.col("later_mcc").fill_null(0)
     findings = []
-    for mode in set(_STRUCTURAL) & set(runs["mode"]):
-        of = runs.filter(pl.col("mode") == mode, pl.col("size") == "10", evaluator=CHOICE)
-        worst = min(of["held_out_mcc"].fill_null(0).min(), of.select(later).min().item())  # type: ignore[type-var]
-        said = f"{of['held_out_mcc'].mean():.2f} held-out, {of.select(later.mean()).item():.2f} later"
-        what = f"planted `{mode}` from 10 failures, {of.height} seeds"
-        findings.append(Finding(what, said, "the worst of all", worst, at_least=0.95))
+    for mode in (mode for mode in _STRUCTURAL if mode in sizes.planted_modes):
+        of = runs.filter(mode=mode, size="10", evaluator=CHOICE).select(pl.col("held_out_mcc").fill_null(0), later)
+        worst, mean = min(of.min().row(0)), of.mean().row(0)
+        what = f"planted `{mode}` from 10 failures, {of.height} seed(s)"
+        said = f"{mean[0]:.2f} held-out, {mean[1]:.2f} later"
+        findings.append(Finding(what, said, f"{worst:.2f}, the worst of all", worst, at_least=0.95))
     for what, evaluator, modes, targets in (
         ("rules alone, all planted modes", "rule", sizes.planted_modes, _RULE_TARGETS),
         ("by choice, the harder planted modes", CHOICE, _HARDER, _CHOICE_TARGETS),
@@ -112,7 +114,7 @@ the examples, one in {1 + N_NEGATIVES}.
     )
 
 
-def on_annotated(sizes: Sizes, settings: Settings, annotated: Path, run_all: RunAll) -> Section:
+def on_annotated(sizes: Sizes, settings: Settings, annotated: Path, run_all: RunAll, track: Track) -> Section:
     """Real traces."""
     runs = frame_of(run_all(_asked(annotated_specs(sizes, annotated), settings)))
     services = []
@@ -120,7 +122,7 @@ def on_annotated(sizes: Sizes, settings: Settings, annotated: Path, run_all: Run
         task = stored_task(annotated, source, runs.filter(source=source)["mode"][0])
         sides = f"{task.earlier.traces.height} traces earlier, {task.later.traces.height} later"
         services.append(f"- {source}: {sides}, split by {'whole cases' if task.is_by_case else 'time'}")
-    whole = list(_whole(settings, annotated))
+    whole = list(_whole(settings, annotated, track))
     findings = [*_against_baseline(whole), *_later_against_baseline(runs)]
     return Section(
         findings,
@@ -243,8 +245,8 @@ def _asked(specs: Iterable[Spec], settings: Settings) -> list[Spec]:
     return list(specs if settings.llm.judge_model is None else with_judge(specs))
 
 
-def _whole(settings: Settings, annotated: Path) -> Iterator[tuple[str, str, int, int, list[OutOfFold]]]:
-    for source, mode in annotated_modes(annotated):
+def _whole(settings: Settings, annotated: Path, track: Track) -> Iterator[tuple[str, str, int, int, list[OutOfFold]]]:
+    for source, mode in track(annotated_modes(annotated)):
         part = whole_service(annotated, source, mode)
         try:
             yield source, mode, part.n_positives, part.traces.height, out_of_fold(part, settings)
