@@ -54,13 +54,7 @@ def main(task: dict[str, Any], folder: str) -> None:
         model="openai:/scripted",
     )
     aligned = judge.align(traces, GEPAAlignmentOptimizer(model="openai:/scripted"))
-    say({"instruction": aligned.instructions})
-    say({"failed": [aligned(inputs={"trace": row["text"]}).value for row in task["test"]]})
-
-
-def say(line: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+    sys.stdout.write(json.dumps({"instruction": aligned.instructions}) + "\n")
 
 
 if __name__ == "__main__":

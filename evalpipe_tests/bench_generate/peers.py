@@ -1,9 +1,9 @@
 """Judges evolved by evalpipe and by two other products, from the same reviewed traces and by the same scripted model.
 
 Each product runs in its own Python: `BENCH_PEERS` names the folder with `venv-mlflow` (mlflow, dspy, gepa, litellm) and
-`venv-evidently` (evidently, litellm, pandas<3). It is told of its task in a file of JSON: issue, url, seed, and train
-and test, rows of text, failed and note; it says, one line each, {"instruction": ...} once it is done and then
-{"failed": [...]}, its verdicts on test. The model is peer_model.py's.
+`venv-evidently` (evidently, litellm, pandas<3). It is told of its task in a file of JSON: issue, url, seed, and the
+training rows of text, failed and note; it answers with the instruction that it found, and evalpipe's judge asks that of
+the held-out traces, so that nothing but the instruction makes a difference. The model is peer_model.py's.
 """
 
 import json
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evalpipe.evaluators.judge import judge_view
 from evalpipe.generation.judging import EvolvedJudge, evolve_judge
@@ -70,14 +69,19 @@ def judges(sizes: JudgeSizes, folder: Path, peers: Path | None, seed: int) -> It
     with scripted_model(PeerModel()) as server:
         llm = LlmSettings(judge_model=MODEL, api_base=server.url, cache=folder / "answers.sqlite")
         evolved, first = _evolve(made, llm, server, seed, "evalpipe")
-        before = _before(evolved, made, llm)
+        before = _held_out_mcc(evolved.lineage[0]["instruction"], evolved, made, llm)
         yield first._replace(mcc_before=before)
         yield _evolve(made, llm, server, seed, "evalpipe, a second time")[1]._replace(mcc_before=before)
-        is_test = np.array([flag is not None for flag in evolved.held_out])
-        task = _task(made, is_test, server.url, seed)
+        task = _task(made, evolved, server.url, seed)
         for peer in PEERS:
-            if peers is not None and (python := peers / peer.folder / "bin" / "python").exists():
-                yield _peer(peer, python, task, server, folder)
+            if peers is None or not (python := peers / peer.folder / "bin" / "python").exists():
+                continue
+            server.reset()
+            start = time.perf_counter()
+            instruction = _instruction(peer, python, task, folder)
+            seconds, n_calls = time.perf_counter() - start, server.n_requests
+            found = _held_out_mcc(instruction, evolved, made, llm)
+            yield Judged(peer.name, before, found, n_calls, seconds, first.n_test)
 
 
 def _evolve(made: Claims, llm: LlmSettings, server: Server, seed: int, name: str) -> tuple[EvolvedJudge, Judged]:
@@ -96,26 +100,25 @@ def _evolve(made: Claims, llm: LlmSettings, server: Server, seed: int, name: str
     return evolved, Judged(name, None, found, n_calls, seconds, n_test)
 
 
-def _before(evolved: EvolvedJudge, made: Claims, llm: LlmSettings) -> float | None:
-    """The held-out MCC of the instruction that evolution began with."""
-    fresh = {**evolved.program, "instruction": evolved.lineage[0]["instruction"], "cases": []}
-    is_test = [flag is not None for flag in evolved.held_out]
-    said = judge_view(fresh, made.examples.view.filter(is_test), llm=llm)
-    return mcc(confusion(made.examples.is_failure[np.array(is_test)], (said["outcome"] == "fail").to_numpy()))
+def _held_out_mcc(instruction: str, evolved: EvolvedJudge, made: Claims, llm: LlmSettings) -> float | None:
+    """Of an instruction alone, on the traces that evalpipe's evolution kept aside."""
+    is_test = np.array([flag is not None for flag in evolved.held_out])
+    program = {**evolved.program, "instruction": instruction, "cases": []}
+    said = judge_view(program, made.examples.view.filter(is_test), llm=llm)
+    return mcc(confusion(made.examples.is_failure[is_test], (said["outcome"] == "fail").to_numpy()))
 
 
-def _task(made: Claims, is_test: NDArray[np.bool_], url: str, seed: int) -> dict[str, Any]:
-    transcripts = made.examples.view["transcript"].to_list()
-    rows = [
+def _task(made: Claims, evolved: EvolvedJudge, url: str, seed: int) -> dict[str, Any]:
+    """All but the held-out traces."""
+    examples = made.examples
+    transcripts = examples.view["transcript"].to_list()
+    rows = zip(transcripts, examples.trace_ids, examples.is_failure.tolist(), evolved.held_out, strict=True)
+    train = [
         {"text": _fenced(transcript), "failed": failed, "note": made.notes[trace_id]}
-        for transcript, trace_id, failed in zip(
-            transcripts, made.examples.trace_ids, made.examples.is_failure.tolist(), strict=True
-        )
+        for transcript, trace_id, failed, flag in rows
+        if flag is None
     ]
-    train, test = (
-        [row for row, held in zip(rows, is_test, strict=True) if bool(held) == side] for side in (False, True)
-    )
-    return {"issue": ISSUE_NAME, "url": url, "seed": seed, "train": train, "test": test}
+    return {"issue": ISSUE_NAME, "url": url, "seed": seed, "train": train}
 
 
 def _fenced(transcript: Sequence[Mapping[str, Any]]) -> str:
@@ -125,33 +128,18 @@ def _fenced(transcript: Sequence[Mapping[str, Any]]) -> str:
     return f"<{fence}>\n{text}\n</{fence}>"
 
 
-def _peer(peer: Peer, python: Path, task: Mapping[str, Any], server: Server, folder: Path) -> Judged:
+def _instruction(peer: Peer, python: Path, task: Mapping[str, Any], folder: Path) -> str:
     own = folder / peer.folder
     own.mkdir()
     (own / "task.json").write_text(json.dumps(task), encoding="utf-8")
-    server.reset()
-    start = time.perf_counter()
-    with (own / "log.txt").open("w+", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            [python, Path(__file__).with_name(peer.script), own / "task.json"],
-            cwd=own,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-        try:
-            said: dict[str, Any] = {}
-            n_calls, seconds = 0, 0.0
-            for line in process.stdout or ():
-                said |= json.loads(line)
-                if "instruction" in said and not n_calls:
-                    n_calls, seconds = server.n_requests, time.perf_counter() - start
-            process.wait(_LIMIT_S)
-        finally:
-            process.kill()
-        if "failed" not in said:
-            log.seek(0)
-            raise RuntimeError(f"{peer.name} did not finish: {log.read()[-2000:]}")
-    truth = np.array([row["failed"] for row in task["test"]])
-    found = mcc(confusion(truth, np.array([bool(failed) for failed in said["failed"]])))
-    return Judged(peer.name, None, found, n_calls, seconds, len(truth))
+    done = subprocess.run(
+        [python, Path(__file__).with_name(peer.script), own / "task.json"],
+        cwd=own,
+        capture_output=True,
+        text=True,
+        timeout=_LIMIT_S,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{peer.name} did not finish: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])["instruction"]

@@ -211,8 +211,8 @@ understands the failure only as far as the instruction names it, and learns only
 around the model, with one seed, not models. All products see the same traces, evalpipe's train and validation part;
 the held-out traces are the rest. Evidently passes the notes on to its reflection; MLflow's GEPA alignment passes on
 scores alone, so that this model cannot improve anything there, where a real one might. Calls are those until the
-instruction is there; evalpipe asks once more for the verdicts that its figures are made of, which the other two do not
-state.
+instruction is there, and seconds include the start of each product; the held-out traces are asked by evalpipe's judge,
+with each instruction alone.
 
 {judges_table(found)}
 
