@@ -37,9 +37,9 @@ bench-triage: .venv/installed-dev
 	$(BIN)/python -m evalpipe_tests.bench_triage --out docs/triage.md $(if $(REAL),--real $(REAL))
 
 # REAL=DIR also generates from the annotated traces there, as above. BENCH_PEERS=DIR also evolves the judges of the peers
-# installed there, DIR/venv-mlflow and DIR/venv-evidently.
+# installed there, DIR/venv-mlflow and DIR/venv-evidently. JOBS=2 runs two at once.
 bench-generate: .venv/installed-dev
-	$(BIN)/python -m evalpipe_tests.bench_generate --out docs/quality.md $(if $(REAL),--real $(REAL))
+	$(BIN)/python -m evalpipe_tests.bench_generate --out docs/quality.md $(if $(REAL),--real $(REAL)) $(if $(JOBS),--jobs $(JOBS))
 
 clean:
 	rm -rf .venv build *.egg-info

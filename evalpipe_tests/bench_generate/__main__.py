@@ -1,6 +1,6 @@
 """`make bench-generate`: what generated evaluators are worth on later traffic, and what making them costs.
 
-    python -m evalpipe_tests.bench_generate                             all of it: some twenty minutes
+    python -m evalpipe_tests.bench_generate                             all of it: half an hour; with --jobs 2 less
     python -m evalpipe_tests.bench_generate --real DIR                  also on annotated traces
     python -m evalpipe_tests.bench_generate --only coverage --seeds 4   one JSON line a run on stdout, then the summary
     python -m evalpipe_tests.bench_generate --quick                     a smoke test; the figures mean nothing
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", type=Path, metavar="DIR", help="a folder of annotated traces (form: bench_triage)")
     parser.add_argument("--only", action="append", choices=_PARTS, help="only these parts")
-    parser.add_argument("--seeds", type=int, metavar="N", help="of --only coverage: draws of examples, 6 if not given")
+    parser.add_argument("--seeds", type=int, metavar="N", help="of --only coverage: draws of examples, 5 if not given")
     parser.add_argument("--permuted", type=int, metavar="N", help="runs on shuffled labels, 100 if not given")
     parser.add_argument("--without-demo", action="store_true", help="with --only coverage: planted modes alone")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at once, each in a process of its own")

@@ -19,8 +19,8 @@ class Sizes:
     """How much is measured."""
 
     n_positives: tuple[int, ...] = (10, 20, 40)
-    n_seeds: int = 3  # with all kinds and baselines
-    n_coverage_seeds: int = 6  # by choice alone; the first n_seeds of them are those
+    n_seeds: int = 2  # with all kinds and baselines
+    n_coverage_seeds: int = 5  # by choice alone; the first n_seeds of them are those
     n_permuted_seeds: int = 100
     demo_weeks: int = 5
     demo_sessions_per_day: int = 100
