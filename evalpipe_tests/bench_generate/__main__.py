@@ -56,7 +56,10 @@ _LIBRARIES = ("polars", "scikit-learn", "gepa", "numpy")
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, print, and write where asked to; the exit code."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.real is not None and not (given.real / "traces").is_dir():
+        parser.error(f"--real {given.real}: there is no folder traces in it")
     sizes = _sizes(given)
     is_coverage_alone = given.only == ["coverage"]
     console = Console(stderr=is_coverage_alone, width=None if sys.stdout.isatty() else 200)

@@ -231,8 +231,9 @@ def on_cost(sizes: Sizes, settings: Settings, demo: Path, annotated: Path | None
 
 Every line is a process of its own; memory is its peak, interpreter and libraries included. Generating is measured on
 the planted mode `two_arms`, 40 failures and 160 others. The large day repeats the demo's longer sessions with other
-numbers, ten spans a trace; the {sizes.cost.n_rules} rules are pairs of predicates that the search is given. Wall
-seconds depend on what else the machine does, CPU seconds little.
+numbers, ten spans a trace. The {sizes.cost.n_rules} rules are pairs of predicates that the search is given: of text,
+tools and numbers, or of all kinds, with arguments, places in the dialogue and overlap with sources. Wall seconds depend
+on what else the machine does, CPU seconds little.
 
 {markdown(findings)}
 """,
