@@ -109,6 +109,7 @@ def later_table(runs: pl.DataFrame) -> str:
 
 def whole_table(results: Iterable[tuple[str, str, int, int, Sequence[OutOfFold]]]) -> str:
     """(service, mode, failures, traces, out-of-fold figures) of all labelled traces."""
+    others = (*KINDS, *BASELINES)
     headings = (
         "service, failure mode",
         "failures of traces",
@@ -116,8 +117,8 @@ def whole_table(results: Iterable[tuple[str, str, int, int, Sequence[OutOfFold]]
         "status",
         "**held-out** [90 %]",
         "in-sample",
+        *(f"{name} [90 %]" for name in others),
     )
-    others = (*KINDS, *BASELINES)
     rows = []
     for source, mode, n_positives, n, figures in results:
         of = {each.evaluator: each for each in figures}
