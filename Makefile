@@ -5,7 +5,7 @@ JAVASCRIPT := evalpipe_tests/web/javascript
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test up lint format bench bench-ingest bench-triage clean
+.PHONY: demo test up lint format bench bench-ingest bench-triage bench-generate clean
 
 demo: .venv/installed
 	$(BIN)/evalpipe demo
@@ -35,6 +35,11 @@ bench-ingest: .venv/installed-dev
 # REAL=DIR also reads the annotated traces there: DIR/traces/*.otlp.jsonl.gz and DIR/annotations/*.jsonl.
 bench-triage: .venv/installed-dev
 	$(BIN)/python -m evalpipe_tests.bench_triage --out docs/triage.md $(if $(REAL),--real $(REAL))
+
+# REAL=DIR also generates from the annotated traces there, as above. BENCH_PEERS=DIR also evolves the judges of the peers
+# installed there, DIR/venv-mlflow and DIR/venv-evidently. JOBS=2 runs two at once.
+bench-generate: .venv/installed-dev
+	$(BIN)/python -m evalpipe_tests.bench_generate --out docs/quality.md $(if $(REAL),--real $(REAL)) $(if $(JOBS),--jobs $(JOBS))
 
 clean:
 	rm -rf .venv build *.egg-info
