@@ -38,18 +38,18 @@ class Mistakes(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A rule that the search kept on the way to the one that ships. `bits`: what it takes to say the labels by it."""
+    """A rule or an instruction that the search kept on the way to the one that ships, and how good it was found."""
 
     change: str
-    bits: float
-    rule: str
+    worth: str
+    text: str
 
 
 class Dossier(NamedTuple):
     """What an artifact says of itself, and what its labels say of it.
 
-    figures: held-out first, then what it must be compared with, in-sample last. lineage: from the first rule to the
-    last, each made from the one before; `n_tried` candidates were kept in all.
+    figures: held-out first, then what it must be compared with, in-sample last. lineage: from the first candidate
+    to the last, each made from the one before; `n_tried` were kept in all.
     """
 
     figures: list[Figure]
@@ -98,10 +98,7 @@ def _figure(of: str, figures: Mapping[str, Any], note: str = "") -> Figure:
 
 
 def _mistakes(artifact: Artifact, labels: pl.DataFrame) -> Mistakes:
-    """As the artifact lists them, else by its held-out verdicts and the labels of today."""
-    listed = getattr(artifact, "mistakes", None)
-    if listed is not None:
-        return Mistakes(list(listed["missed"]), list(listed["false_alarms"]))
+    """By its held-out verdicts and the labels of today; what its artifact lists are those of when it was made."""
     verdicts = pl.DataFrame(
         {"trace_id": list(artifact.held_out), "is_flagged": list(artifact.held_out.values())},
         schema={"trace_id": pl.String, "is_flagged": pl.Boolean},
@@ -115,13 +112,23 @@ def _mistakes(artifact: Artifact, labels: pl.DataFrame) -> Mistakes:
 
 
 def _ancestry(lineage: list[Any]) -> list[Step]:
-    """From the first rule to the one of the fewest bits."""
+    """From the first candidate to the best: the rule of the fewest bits, the instruction with the highest MCC."""
     if not lineage:
         return []
     by_index = {step["index"]: step for step in lineage}
-    at: dict[str, Any] | None = min(lineage, key=lambda step: (step["bits"], step["index"]))
+    at: dict[str, Any] | None = min(lineage, key=lambda step: (_badness(step), step["index"]))
     steps: list[Step] = []
     while at is not None and len(steps) < len(lineage):
-        steps.append(Step(at["change"], float(at["bits"]), explain_rule(at["rule"])))
+        steps.append(_step(at))
         at = by_index.get(at["parents"][0]) if at["parents"] else None
     return steps[::-1]
+
+
+def _badness(step: Mapping[str, Any]) -> float:
+    return float(step["bits"]) if "bits" in step else -float(step["validation_mcc"])
+
+
+def _step(step: Mapping[str, Any]) -> Step:
+    if "bits" in step:
+        return Step(step["change"], f"{step['bits']:.1f} bits", explain_rule(step["rule"]))
+    return Step(step["change"], f"validation MCC {step['validation_mcc']:.2f}", step["instruction"])

@@ -260,6 +260,8 @@ def _shares_of(background: pl.DataFrame, rules: Sequence[Rule], otherwise: Float
     """The share of the background that each rule holds of; `otherwise` where it lacks what the rule asks for."""
     rows = background.sort("trace_id").head(_MAX_BACKGROUND)
     answered = [i for i, rule in enumerate(rules) if columns_asked(rule) <= set(rows.columns)]
+    if not answered:
+        return otherwise
     n_with = rows.select(compile_rule(rules[i]).sum().alias(str(i)) for i in answered)
     shares = otherwise.copy()
     shares[answered] = _share(np.array(n_with.row(0), dtype=np.float64), rows.height)

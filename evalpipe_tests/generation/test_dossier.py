@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from evalpipe.evaluators.artifact import Artifact
-from evalpipe.generation.generate import Generated
 from evalpipe.generation.dossier import Figure, dossier_of
 from evalpipe.generation.examples import Examples
+from evalpipe.generation.generate import Generated
 from evalpipe.tables import LABELS
 from evalpipe_tests.generation.planted import planted
 
@@ -26,7 +26,7 @@ def labels() -> pl.DataFrame:
 
 def test_held_out_is_said_first_and_in_sample_last(artifact: Artifact):
     figures = dossier_of(artifact, LABELS.empty()).figures
-    assert [figure.of for figure in figures] == ["held-out", "in-sample"]
+    assert [figure.of for figure in figures] == ["held-out", "baseline: single pattern", "in-sample"]
     assert figures[0].mcc == artifact.quality["mcc"]
     assert figures[-1].mcc == artifact.quality["in_sample_mcc"]
 
@@ -58,11 +58,24 @@ def test_a_trace_without_label_or_verdict_is_no_mistake(artifact: Artifact, labe
 
 def test_the_lineage_leads_from_the_empty_rule_to_the_one_of_the_fewest_bits(artifact: Artifact):
     dossier = dossier_of(artifact, LABELS.empty())
-    assert dossier.lineage[0].rule == "never"
-    assert dossier.lineage[-1].rule == artifact.explanation
-    bits = [step.bits for step in dossier.lineage]
+    assert dossier.lineage[0].text == "never"
+    assert dossier.lineage[-1].text == artifact.explanation
+    bits = [float(step.worth.removesuffix(" bits")) for step in dossier.lineage]
     assert bits == sorted(bits, reverse=True)
     assert dossier.n_tried >= len(dossier.lineage)
+
+
+def test_the_lineage_of_a_judge_leads_to_the_instruction_with_the_highest_figure(artifact: Artifact):
+    steps = [
+        {"index": 0, "parents": [], "change": "start", "validation_mcc": 0.1, "instruction": "It is wrong."},
+        {"index": 1, "parents": [0], "change": "in vain", "validation_mcc": 0.0, "instruction": "It is odd."},
+        {"index": 2, "parents": [0], "change": "names it", "validation_mcc": 0.9, "instruction": "It lies."},
+    ]
+    judged = artifact.model_copy(update={"provenance": {"lineage": steps}})
+    assert dossier_of(judged, LABELS.empty()).lineage == [
+        ("start", "validation MCC 0.10", "It is wrong."),
+        ("names it", "validation MCC 0.90", "It lies."),
+    ]
 
 
 def test_patterns_stand_by_family_in_the_order_of_the_artifact(artifact: Artifact, ordering_examples: Examples):
@@ -89,8 +102,3 @@ def test_what_an_artifact_says_of_baselines_and_production_stands_beside_it(arti
     ]
     assert dossier.figures[2].note == "held-out, where 2.0% of traces show the failure"
     assert dossier.cost_usd_per_verdict == 0.003
-
-
-def test_mistakes_that_the_artifact_lists_are_taken_from_it(artifact: Artifact, labels: pl.DataFrame):
-    listing = artifact.model_copy(update={"mistakes": {"missed": ["a"], "false_alarms": ["b", "c"]}})
-    assert dossier_of(listing, labels).mistakes == (["a"], ["b", "c"])

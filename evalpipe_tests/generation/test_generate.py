@@ -3,20 +3,27 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from evalpipe.errors import NotEnoughEvidenceError
 from evalpipe.evaluators.artifact import Artifact
 from evalpipe.evaluators.run import run_evaluators
+from evalpipe.evaluators.view import NUMBER_FIELDS, TEXT_FIELDS
 from evalpipe.generation.examples import Examples
 from evalpipe.generation.generate import Generated, Known
 from evalpipe.quality.confusion import Confusion, mcc
-from evalpipe.settings import LlmSettings
+from evalpipe.settings import GenerationSettings, LlmSettings
+from evalpipe.traces.view import SEQUENCE_FIELDS
+from evalpipe_tests.generation.claims import claims
 from evalpipe_tests.generation.made import QUICK, generated, planted_examples, with_labels
 from evalpipe_tests.generation.planted import NOW
+from evalpipe_tests.scripted_model import MODEL, REFUNDS, Script, ScriptedModel, Server, scripted_model
 
 
 def artifact_of(made: Generated) -> Artifact:
@@ -162,3 +169,57 @@ def test_two_fresh_processes_make_the_same_bytes():
     ]
     assert said[0]
     assert said[0] == said[1]
+
+
+CLAIMS = claims(60, 200, seed=1)
+
+
+def only_to_be_read(examples: Examples) -> Examples:
+    """The same with nothing to count: what remains is the conversation, which only a judge reads."""
+    empty = [pl.lit("").alias(name) for name in (*TEXT_FIELDS, *SEQUENCE_FIELDS)]
+    unknown = [pl.lit(None, pl.Float64).alias(name) for name in NUMBER_FIELDS]
+    return replace(examples, view=examples.view.with_columns(*empty, *unknown))
+
+
+def with_model(server: Server, **changes: Any) -> Generated:
+    llm = LlmSettings(judge_model=MODEL, api_base=server.url, max_retries=0, timeout_s=20, **changes)
+    return generated(only_to_be_read(CLAIMS.examples), known=Known(notes=CLAIMS.notes), llm=llm)
+
+
+def test_where_a_model_is_configured_and_nothing_cheaper_is_good_a_judge_ships():
+    with scripted_model() as server:
+        made = with_model(server)
+        artifact = Artifact.from_json(artifact_of(made).to_json())
+        assert (artifact.kind, made.status) == ("judge", "active")
+        assert artifact.quality["mcc"] >= 0.95
+        assert (artifact.provenance["held_out_mcc_of"]["learned"] or 0.0) < 0.3
+        # What it was evolved on says nothing of how good it is.
+        n_test = artifact.provenance["split"]["test"]["n"]
+        assert sum(flag is not None for flag in artifact.held_out.values()) == n_test < len(artifact.held_out)
+        unseen = CLAIMS.examples.view.filter(pl.col("trace_id").is_in([t for t, f in artifact.held_out.items() if f]))
+        said = run_evaluators([artifact], unseen, llm=LlmSettings(judge_model=MODEL, api_base=server.url))
+        assert set(said["outcome"]) == {"fail"}
+
+
+def test_a_model_that_is_down_leaves_the_others_and_says_so():
+    with scripted_model(down_after=0) as server:
+        made = with_model(server)
+    assert artifact_of(made).kind != "judge"
+    assert made.is_interrupted
+    assert "The model could not be asked" in made.reason
+
+
+def test_predicates_that_a_model_proposes_compete_with_those_that_are_mined():
+    no_refund = {"op": "not", "of": {"op": "tool", "name": "issue_refund", "min": 1}}
+    claimed = {"op": "regex", "field": "final", "pattern": "(?i)refunded"}
+    script = Script(REFUNDS.criteria, REFUNDS.judge, rules=({"op": "all", "of": [no_refund, claimed]},))
+    one_round = GenerationSettings(n_folds=3, iterations=12, max_features=2)
+    llm = {"judge_model": MODEL, "max_retries": 0, "timeout_s": 20}
+    with scripted_model(ScriptedModel(script)) as server:
+        made = generated(
+            planted_examples("claim", 10, 40, seed=1),
+            generation=one_round.model_copy(update={"judge_below": 1.0}),
+            llm=LlmSettings(**llm, api_base=server.url),
+        )
+    assert server.calls["rules"] == 4  # once a fold, and once for all examples
+    assert "rule with proposals" in artifact_of(made).provenance["held_out_mcc_of"]
