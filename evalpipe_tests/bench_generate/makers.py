@@ -3,8 +3,8 @@
 `by_choice` is what a user gets; `alone` is one of its kinds made by the same functions, with figures of its own.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,27 +12,24 @@ import polars as pl
 from numpy.typing import NDArray
 
 from evalpipe.evaluators.artifact import Artifact
-from evalpipe.evaluators.features import features_of
-from evalpipe.evaluators.folds import grouped_folds
 from evalpipe.evaluators.learned import LearnedModel
 from evalpipe.evaluators.rules import compile_rule
 from evalpipe.evaluators.run import run_evaluators
+from evalpipe.evaluators.view import evaluator_view
 from evalpipe.generation.agreement import agreement_of
-from evalpipe.generation.bank import predicate_bank
-from evalpipe.generation.choose import IssueRef, generate
+from evalpipe.generation.competitors import Competitor, Material, learned_competitor, on_one_thread, rule_competitor
 from evalpipe.generation.examples import Examples, examples_for
-from evalpipe.generation.optimise import evolve_rule
+from evalpipe.generation.flags import Flags
+from evalpipe.generation.generate import IssueRef, generate
 from evalpipe.quality.trust import status_of
 from evalpipe.settings import GenerationSettings, LlmSettings, QualitySettings, Settings
-from evalpipe.traces.view import view_frame
 from evalpipe_tests.generation.planted import ISSUE, NOW, labels_of
 
 Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 Kind = Literal["rule", "learned"]
 Flag = Callable[[pl.DataFrame], Bools]
 
-_Fit = Callable[[Ints], Flag]
+_COMPETITORS: Mapping[Kind, Callable[[Material], Competitor]] = {"rule": rule_competitor, "learned": learned_competitor}
 
 
 class Stated(NamedTuple):
@@ -56,7 +53,7 @@ class Made:
 
 def view_of(traces: pl.DataFrame) -> pl.DataFrame:
     """What evaluators judge, of TRACES rows: the same rows in the same order."""
-    return view_frame(traces)
+    return evaluator_view(traces)
 
 
 def examples_of(traces: pl.DataFrame, is_failure: Bools, settings: GenerationSettings) -> Examples:
@@ -86,24 +83,23 @@ def by_choice(examples: Examples, generation: GenerationSettings, quality: Quali
 
 
 def alone(kind: Kind, examples: Examples, generation: GenerationSettings, quality: QualitySettings) -> Made:
-    """One kind, held out over the same folds as in `generate`, then fitted on all examples."""
-    fit = _fit_of(kind, examples, generation)
-    fold_of = grouped_folds(examples.is_failure, examples.groups, n_folds=generation.n_folds, seed=generation.seed)
-    held_out = np.zeros(len(fold_of), dtype=bool)
-    for fold in range(int(fold_of.max()) + 1):
-        test = fold_of == fold
-        held_out[test] = fit(np.flatnonzero(~test))(examples.view.filter(test))
-    flag = fit(np.arange(len(fold_of)))
+    """One kind as it competes in `generate`: held out over the same folds, then fitted on all examples."""
+    with on_one_thread():
+        made = _COMPETITORS[kind](Material.of(examples, generation))
     measured, flattering = (
-        agreement_of(examples, flags, quality.confidence, generation.seed) for flags in (held_out, flag(examples.view))
+        agreement_of(examples, flags, quality, generation.seed) for flags in (made.held_out, made.in_sample)
     )
     status = status_of(measured.mcc, measured.lower, examples.n_positives, quality)
-    return Made(kind, status, Stated(measured.mcc, measured.lower, measured.upper, flattering.mcc), flag)
+    stated = Stated(measured.mcc, measured.lower, measured.upper, flattering.mcc)
+    if kind == "learned":
+        return Made(kind, status, stated, LearnedModel.from_program(made.program).flag)
+    return Made(kind, status, stated, _rule_flag(compile_rule(made.program["rule"])))
 
 
 def learned_on(examples: Examples, generation: GenerationSettings) -> Flag:
     """A learned evaluator fitted on all examples."""
-    return _fit_of("learned", examples, generation)(np.arange(len(examples.is_failure)))
+    y, weight, seed = examples.is_failure, examples.weight, generation.seed
+    return LearnedModel.fit(examples.view, y, weight, examples.groups, generation, seed).flag
 
 
 def judged(failure: str, examples: Examples, settings: Settings) -> Made:
@@ -116,7 +112,7 @@ def judged(failure: str, examples: Examples, settings: Settings) -> Made:
         failure, examples, {}, incumbent=None, llm=llm, judges=settings.judges, seed=settings.judges.seed
     )
     measured, flattering = (
-        agreement_of(_only(examples, said), _flags(said), quality.confidence, generation.seed)
+        agreement_of(examples, Flags.of(said), quality, generation.seed)
         for said in (evolved.held_out, evolved.in_sample)
     )
     stated = Stated(measured.mcc, measured.lower, measured.upper, flattering.mcc)
@@ -126,32 +122,6 @@ def judged(failure: str, examples: Examples, settings: Settings) -> Made:
         return (judge_view(evolved.program, view, llm=llm)["outcome"] == "fail").to_numpy()
 
     return Made("judge", status, stated, flag)
-
-
-def _only(examples: Examples, said: Sequence[bool | None]) -> Examples:
-    """The examples of which something was said."""
-    rows = [i for i, flag in enumerate(said) if flag is not None]
-    return replace(
-        examples,
-        view=examples.view[rows],
-        is_failure=examples.is_failure[rows],
-        weight=examples.weight[rows],
-        groups=[examples.groups[i] for i in rows],
-    )
-
-
-def _flags(said: Sequence[bool | None]) -> Bools:
-    return np.array([flag for flag in said if flag is not None], dtype=bool)
-
-
-def _fit_of(kind: Kind, examples: Examples, settings: GenerationSettings) -> _Fit:
-    """From rows of the examples to how the evaluator fitted on them flags."""
-    y, weight, seed = examples.is_failure, examples.weight, settings.seed
-    if kind == "rule":
-        bank = predicate_bank(examples.view, examples.groups)
-        return lambda rows: _rule_flag(compile_rule(evolve_rule(bank, rows, y, weight, settings, seed).rule))
-    features = features_of(examples.view)
-    return lambda rows: LearnedModel.fit_rows(features, rows, y, weight, examples.groups, settings, seed).flag
 
 
 def _rule_flag(rule: pl.Expr) -> Flag:

@@ -8,6 +8,7 @@ import numpy as np
 from evalpipe.evaluators.folds import grouped_folds
 from evalpipe.generation.agreement import agreement_of
 from evalpipe.generation.examples import Examples
+from evalpipe.generation.flags import Flags
 from evalpipe.settings import Settings
 from evalpipe_tests.bench_generate.baselines import BASELINES, texts_of
 from evalpipe_tests.bench_generate.makers import Stated, alone, by_choice, examples_of
@@ -48,6 +49,6 @@ def _baseline(name: str, examples: Examples, settings: Settings) -> OutOfFold:
     for fold in range(int(fold_of.max()) + 1):
         test = fold_of == fold
         flags[test] = fit(texts[~test].tolist(), y[~test])(texts[test].tolist())
-    measured = agreement_of(examples, flags, settings.quality.confidence, seed)
+    measured = agreement_of(examples, Flags.all_known(flags), settings.quality, seed)
     stated = Stated(measured.mcc, measured.lower, measured.upper, None)
     return OutOfFold(name, None, None, stated, time.perf_counter() - start)
