@@ -1,7 +1,7 @@
 """Every tunable, with its unit and its reason; one frozen object per stage. The environment is read here only.
 
 A variable is EVALPIPE_<STAGE>__<NAME>, for example EVALPIPE_GATE__PASS_RATE=0.9. The shorthands that people set
-often have names of their own: EVALPIPE_HOME, EVALPIPE_JUDGE_MODEL.
+often have names of their own: EVALPIPE_HOME, EVALPIPE_JUDGE_MODEL, EVALPIPE_REFLECTION_MODEL.
 """
 
 from datetime import UTC, date, datetime, time, timedelta
@@ -210,6 +210,7 @@ class Settings(BaseSettings):
     home: Path = Path("data")
     lake_uri: str | None = None  # the Delta tables elsewhere than under home: a path, or s3://bucket/prefix
     judge_model: str | None = None  # shorthand of llm.judge_model
+    reflection_model: str | None = None  # shorthand of llm.reflection_model
     ingest_tokens: str | None = None  # shorthand of ingest.tokens, separated by commas
     ingest: IngestSettings = IngestSettings()
     redaction: RedactionSettings = RedactionSettings()
@@ -237,6 +238,7 @@ def load_settings(home: Path | str | None = None) -> Settings:
     llm = settings.llm.model_copy(
         update={
             "judge_model": settings.judge_model or settings.llm.judge_model,
+            "reflection_model": settings.reflection_model or settings.llm.reflection_model,
             "cache": settings.llm.cache or settings.home / "answers.sqlite",
         }
     )

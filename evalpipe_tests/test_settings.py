@@ -15,10 +15,11 @@ def test_the_defaults_are_the_thresholds_of_the_design():
 def test_the_environment_sets_one_value_and_leaves_its_neighbours(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("EVALPIPE_GATE__PASS_RATE", "0.95")
     monkeypatch.setenv("EVALPIPE_JUDGE_MODEL", "openai/some-model")
+    monkeypatch.setenv("EVALPIPE_REFLECTION_MODEL", "openai/other-model")
     settings = load_settings("/srv/home")
     assert settings.gate.pass_rate == 0.95
     assert settings.gate.on_abstain == "block"
-    assert settings.llm.judge_model == "openai/some-model"
+    assert (settings.llm.judge_model, settings.llm.reflection_model) == ("openai/some-model", "openai/other-model")
     assert settings.home == Path("/srv/home")
 
 
