@@ -67,6 +67,13 @@ def test_an_unknown_issue_is_told(home: Home):
         generate_for_issue(home.lake, home.artifacts, "iss_x", settings=settings_of(home), now=NOW)
 
 
+def test_labels_that_are_all_disputed_are_no_evidence(home: Home):
+    home.lake.replace(LABELS, home.lake.read(LABELS).with_columns(is_disputed=pl.lit(True)))
+    made = generated(home)
+    assert made.artifact is None
+    assert "10 more failures, 10 more good traces" in made.reason
+
+
 def test_nothing_is_due_again_until_labels_change(home: Home):
     def due() -> list[str]:
         known = attempts(home.lake, [ISSUE])
