@@ -98,7 +98,7 @@ def test_what_it_gets_wrong_are_its_held_out_verdicts_against_the_labels_of_toda
 
 
 def test_the_way_to_the_rule_is_told_from_the_rule_that_never_fires(shown: str):
-    lineage = shown[shown.index("How the rule came to be") :]
+    lineage = shown[shown.index("How it came to be") :]
     assert lineage.index("never") < lineage.index("is called before")
 
 
