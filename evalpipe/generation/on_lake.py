@@ -118,7 +118,8 @@ def _known(lake: Lake, issue: dict, labels: pl.DataFrame, settings: Settings) ->
     """What the lake says beside the labels: reviewers' words, the share of traffic that fails, what is usual."""
     annotations = lake.read(ANNOTATIONS, pl.col("trace_id").is_in(labels["trace_id"].unique().implode()))
     notes = notes_of(labels, annotations, mode_owners(lake.read(ISSUE_EVENTS)))
-    shares = lake.read(PREVALENCE, pl.col("issue_id") == issue["issue_id"])["prevalence"].drop_nulls()
+    # None seen among the few that were read by chance is no share that a figure could be said for.
+    shares = lake.read(PREVALENCE, pl.col("issue_id") == issue["issue_id"], pl.col("prevalence") > 0)["prevalence"]
     return Known(
         notes,
         shares[0] if len(shares) else None,
