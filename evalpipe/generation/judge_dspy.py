@@ -15,16 +15,13 @@ from typing import Any
 from evalpipe.errors import EvaluatorFaultError
 from evalpipe.evaluators.judge_program import JudgeProgram
 from evalpipe.evaluators.llm import signature
+from evalpipe.generation.engine import TRAIN, VALIDATION, Loader, parents_of
 from evalpipe.generation.judge_search import (
-    TRAIN,
-    VALIDATION,
     Found,
-    Loader,
     Minibatches,
     Parents,
     Seen,
     Stopper,
-    parents_of,
     reviewed,
     scores_of,
     with_instruction,
@@ -43,7 +40,10 @@ def search_with_dspy(start: JudgeProgram, trials: Trials, reflector: Reflector, 
 
     stopper = Stopper(start, trials, reflector, split, _PREDICTOR)
     parents = Parents(start, trials, reflector, split, seed, _PREDICTOR)
-    cases = {row: dspy.Example(row=row).with_inputs("row") for row in (*split.train, *split.validation)}
+    train, validation = (
+        Loader({row: dspy.Example(row=row).with_inputs("row") for row in rows}, prefix)
+        for rows, prefix in ((split.train, TRAIN), (split.validation, VALIDATION))
+    )
     optimiser = dspy.GEPA(
         metric=_metric(trials),
         max_metric_calls=_ENDLESS,
@@ -68,8 +68,8 @@ def search_with_dspy(start: JudgeProgram, trials: Trials, reflector: Reflector, 
     with _quietly():
         program = optimiser.compile(
             _module(start, trials, stopper),
-            trainset=Loader(split.train, TRAIN, cases),  # type: ignore[arg-type]
-            valset=Loader(split.validation, VALIDATION, cases),  # type: ignore[arg-type]
+            trainset=train,  # type: ignore[arg-type]
+            valset=validation,  # type: ignore[arg-type]
         )
     for error in (stopper.error, reflector.error):
         if error is not None:

@@ -6,7 +6,6 @@ in judging.py. The other engine is in judge_dspy.py.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
@@ -15,13 +14,13 @@ import numpy as np
 from evalpipe.errors import EvaluatorFaultError
 from evalpipe.evaluators.judge import Verdict
 from evalpipe.evaluators.judge_program import JudgeProgram
+from evalpipe.generation.engine import TRAIN, VALIDATION, Batch, Loader, evolve, parents_of
 from evalpipe.generation.judge_split import JudgeSplit
 from evalpipe.generation.judge_trials import Trials
 from evalpipe.generation.reflection import Reflector, Reviewed
 from evalpipe.settings import JudgeSettings
 
 COMPONENT = "instruction"
-TRAIN, VALIDATION = "t", "v"  # how the ids of gepa's two sets begin
 _MAX_EMPTY = 3  # reflections in a row that propose nothing
 
 
@@ -38,39 +37,24 @@ def search(start: JudgeProgram, trials: Trials, reflector: Reflector, split: Jud
 
     Raises EvaluatorFaultError when the model is down or gives too few verdicts.
     """
-    from gepa.api import optimize
-
     adapter = _Adapter(start, trials, reflector, split)
     parents = Parents(start, trials, reflector, split, seed)
     stopper = Stopper(start, trials, reflector, split)
-    result = optimize(
-        seed_candidate={COMPONENT: start.instruction},
-        trainset=Loader(split.train, TRAIN),
-        valset=Loader(split.validation, VALIDATION),
-        adapter=adapter,  # type: ignore[arg-type]
+    result = evolve(
+        {COMPONENT: start.instruction},
+        trainset=Loader({row: row for row in split.train}, TRAIN),
+        valset=Loader({row: row for row in split.validation}, VALIDATION),
+        adapter=adapter,
         custom_candidate_proposer=adapter.propose_texts,
-        candidate_selection_strategy=parents,  # type: ignore[arg-type]
-        acceptance_criterion=parents,  # type: ignore[arg-type]
-        batch_sampler=Minibatches(split.train, trials, trials.judges, seed),  # type: ignore[arg-type]
+        candidate_selection_strategy=parents,
+        acceptance_criterion=parents,
+        batch_sampler=Minibatches(split.train, trials, trials.judges, seed),
         stop_callbacks=stopper,
-        skip_perfect_score=True,
-        perfect_score=1.0,
-        # Its cache mixes up training and validation examples (gepa 0.1.4); ours are the trials.
-        cache_evaluation=False,
-        track_best_outputs=False,
-        display_progress_bar=False,
-        run_dir=None,
-        logger=_Silence(),
         seed=seed,
     )
     if reflector.error is not None:
         raise reflector.error
     return Found([candidate[COMPONENT] for candidate in result.candidates], parents_of(result), stopper.reason)
-
-
-def parents_of(result: Any) -> list[list[int]]:
-    """The places of the parents of each candidate of a gepa result."""
-    return [[parent for parent in parents if parent is not None] for parents in result.parents]
 
 
 def with_instruction(program: JudgeProgram, instruction: str) -> JudgeProgram:
@@ -83,30 +67,6 @@ class Seen(NamedTuple):
 
     row: int
     verdict: Verdict
-
-
-class Loader:
-    """gepa's DataLoader: examples under ids that are unique across training and validation, and safe in a path."""
-
-    def __init__(self, rows: Sequence[int], prefix: str, items: Mapping[int, Any] | None = None) -> None:
-        self._by_id = {self.id_of(row, prefix): row if items is None else items[row] for row in rows}
-
-    def all_ids(self) -> list[str]:
-        return list(self._by_id)
-
-    def fetch(self, ids: Sequence[str]) -> list[Any]:
-        return [self._by_id[i] for i in ids]
-
-    def __len__(self) -> int:
-        return len(self._by_id)
-
-    @staticmethod
-    def id_of(row: int, prefix: str) -> str:
-        return f"{prefix}{row:06d}"
-
-    @staticmethod
-    def row_of(example_id: str) -> int:
-        return int(example_id[1:])
 
 
 class Minibatches:
@@ -166,7 +126,7 @@ class Parents:
     def should_accept(self, proposal: Any, state: Any) -> bool:
         texts = (state.program_candidates[proposal.parent_program_ids[0]], proposal.candidate)
         parent, child = (with_instruction(self._start, text[self._component]) for text in texts)
-        rows = [Loader.row_of(example_id) for example_id in proposal.subsample_indices]
+        rows = [Loader.number_of(example_id) for example_id in proposal.subsample_indices]
         return self._trials.worth(child, rows) > self._trials.worth(parent, rows) + 1e-9
 
 
@@ -217,24 +177,6 @@ def calls_of_end(judges: JudgeSettings, split: JudgeSplit) -> int:
     return judges.n_samples * (n_validation + len(split.train) + len(split.test))
 
 
-class _Silence:
-    """gepa prints what it logs unless it is given a logger."""
-
-    def log(self, message: str) -> None:
-        del message
-
-
-@dataclass
-class _Batch:
-    """What gepa hands back and forth for one evaluation; its EvaluationBatch."""
-
-    outputs: list[Seen]
-    scores: list[float]
-    trajectories: list[Seen] | None
-    objective_scores: None = None
-    num_metric_calls: int | None = None
-
-
 class _Adapter:
     """gepa's adapter, which judges, and its proposer, which reflects."""
 
@@ -246,13 +188,13 @@ class _Adapter:
         self._reflector = reflector
         self._accepted_row = split.validation[0]
 
-    def evaluate(self, batch: list[int], candidate: dict[str, str], capture_traces: bool = False) -> _Batch:
+    def evaluate(self, batch: list[int], candidate: dict[str, str], capture_traces: bool = False) -> Batch:
         program = with_instruction(self._start, candidate[COMPONENT])
         seen = [Seen(row, v) for row, v in zip(batch, self._trials.evaluated(program, batch), strict=True)]
-        return _Batch(seen, scores_of(seen, self._trials), seen if capture_traces else None)
+        return Batch(seen, scores_of(seen, self._trials), seen if capture_traces else None)
 
     def make_reflective_dataset(
-        self, candidate: dict[str, str], eval_batch: _Batch, components_to_update: list[str]
+        self, candidate: dict[str, str], eval_batch: Batch, components_to_update: list[str]
     ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """The examples of the minibatch as the reflection reads them."""
         del candidate

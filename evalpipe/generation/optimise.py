@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from evalpipe.evaluators.rules import Rule, validate_rule
 from evalpipe.evaluators.words import Ints
 from evalpipe.generation.bank import Bank
+from evalpipe.generation.engine import TRAIN, VALIDATION, Batch, Loader, evolve, parents_of
 from evalpipe.generation.patterns import strongest
 from evalpipe.generation.propose import Candidate, Disjunction, Literals, description_bits, propose, pruned
 from evalpipe.ids import canonical_json
@@ -61,26 +62,16 @@ def evolve_rule(
 
 
 def _run(search: "_Search", seed: int) -> Any:
-    from gepa.api import optimize
-
-    examples = _Loader(search.cells, "v")
-    return optimize(
-        seed_candidate={_COMPONENT: search.text(Candidate((), search.literals.bits(()), "start"))},
-        trainset=_Loader(search.cells, "t"),
-        valset=examples,
-        adapter=search,  # type: ignore[arg-type]
+    cells = {cell.number: cell for cell in search.cells}
+    return evolve(
+        {_COMPONENT: search.text(Candidate((), search.literals.bits(()), "start"))},
+        trainset=Loader(cells, TRAIN),
+        valset=Loader(cells, VALIDATION),
+        adapter=search,
         custom_candidate_proposer=search.propose_texts,
-        acceptance_criterion=search,  # type: ignore[arg-type]
-        batch_sampler=_Minibatches(search.cells, seed),  # type: ignore[arg-type]
+        acceptance_criterion=search,
+        batch_sampler=_Minibatches(search.cells, seed),
         stop_callbacks=search.should_stop,
-        skip_perfect_score=True,
-        perfect_score=1.0,
-        # Its cache mixes up training and validation examples (gepa 0.1.4); ours is the matrix of literals.
-        cache_evaluation=False,
-        track_best_outputs=False,
-        display_progress_bar=False,
-        run_dir=None,
-        logger=_Silence(),
         seed=seed,
     )
 
@@ -109,22 +100,6 @@ def _cells(is_failure: Bools, seed: int) -> list[Cell]:
     return cells
 
 
-class _Loader:
-    """gepa's DataLoader: cells under ids that are unique across training and validation, and safe in a path."""
-
-    def __init__(self, cells: Sequence[Cell], prefix: str) -> None:
-        self._by_id = {f"{prefix}{cell.number:06d}": cell for cell in cells}
-
-    def all_ids(self) -> list[str]:
-        return list(self._by_id)
-
-    def fetch(self, ids: Sequence[str]) -> list[Cell]:
-        return [self._by_id[i] for i in ids]
-
-    def __len__(self) -> int:
-        return len(self._by_id)
-
-
 class _Minibatches:
     """Each time another 70 % of the failures and of the others: it keeps the search off accidents of the whole."""
 
@@ -139,25 +114,7 @@ class _Minibatches:
             for numbers in self._classes
             if len(numbers)
         ]
-        return [f"t{number:06d}" for number in np.sort(np.concatenate(drawn)).tolist()]
-
-
-class _Silence:
-    """gepa prints what it logs unless it is given a logger."""
-
-    def log(self, message: str) -> None:
-        del message
-
-
-@dataclass
-class _Batch:
-    """What gepa hands back and forth for one evaluation; its EvaluationBatch."""
-
-    outputs: list[tuple[float, float, float, float]]
-    scores: list[float]
-    trajectories: list[dict[str, Any]] | None
-    objective_scores: None = None
-    num_metric_calls: int | None = None
+        return [Loader.id_of(number, TRAIN) for number in np.sort(np.concatenate(drawn)).tolist()]
 
 
 @dataclass
@@ -190,7 +147,7 @@ class _Search:
         self.candidates.setdefault(text, candidate)
         return text
 
-    def evaluate(self, batch: list[Cell], candidate: dict[str, str], capture_traces: bool = False) -> _Batch:
+    def evaluate(self, batch: list[Cell], candidate: dict[str, str], capture_traces: bool = False) -> Batch:
         fires = self.literals.fires(self.rules[candidate[_COMPONENT]])
         outputs, scores, trajectories = [], [], []
         for cell in batch:
@@ -207,10 +164,10 @@ class _Search:
             scores.append(1 - float(self._worth[int(cell.is_failure)]) * n_wrong / sum(counts))
             if capture_traces:
                 trajectories.append({"cell": cell.number, "missed": counts[3], "false_alarms": counts[1]})
-        return _Batch(outputs, scores, trajectories if capture_traces else None)
+        return Batch(outputs, scores, trajectories if capture_traces else None)
 
     def make_reflective_dataset(
-        self, candidate: dict[str, str], eval_batch: _Batch, components_to_update: list[str]
+        self, candidate: dict[str, str], eval_batch: Batch, components_to_update: list[str]
     ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """What the parent gets right and wrong in this minibatch."""
         del candidate
@@ -269,10 +226,10 @@ def _lineage(search: _Search, result: Any) -> list[dict[str, Any]]:
     return [
         {
             "index": index,
-            "parents": [parent for parent in parents if parent is not None],
+            "parents": parents,
             "change": search.candidates[candidate[_COMPONENT]].change,
             "bits": round(search.literals.bits(search.rules[candidate[_COMPONENT]]), 3),
             "rule": json.loads(candidate[_COMPONENT]),
         }
-        for index, (candidate, parents) in enumerate(zip(result.candidates, result.parents, strict=True))
+        for index, (candidate, parents) in enumerate(zip(result.candidates, parents_of(result), strict=True))
     ]

@@ -8,7 +8,8 @@ import pytest
 
 from evalpipe.evaluators.judge_program import JudgeProgram
 from evalpipe.evaluators.llm import LanguageModel
-from evalpipe.generation.judge_search import TRAIN, VALIDATION, Loader, Minibatches, Stopper, calls_of_end
+from evalpipe.generation.engine import Loader
+from evalpipe.generation.judge_search import Minibatches, Stopper, calls_of_end
 from evalpipe.generation.judge_split import split_for_judge
 from evalpipe.generation.judge_trials import Trials
 from evalpipe.generation.reflection import Reflector
@@ -26,18 +27,11 @@ def trials(server: Server, judges: JudgeSettings | None = None, **changes) -> Tr
     return Trials(MADE.examples, MADE.notes, LanguageModel(MODEL, settings), settings, judges or JudgeSettings())
 
 
-def test_no_example_of_training_has_the_id_of_one_of_validation():
-    """gepa 0.1.4 takes what it knows of one for the other where their ids are the same."""
-    train, validation = Loader([0, 1, 2], TRAIN), Loader([0, 1, 2], VALIDATION)
-    assert not set(train.all_ids()) & set(validation.all_ids())
-    assert train.fetch(train.all_ids()) == [Loader.row_of(i) for i in train.all_ids()] == [0, 1, 2]
-
-
 def test_a_minibatch_is_half_failures_and_all_examples_have_their_turn():
     with scripted_model() as server:
         tried = trials(server)
         batches = Minibatches(SPLIT.train, tried, JudgeSettings(), seed=1)
-        drawn = [[Loader.row_of(i) for i in batches.next_minibatch_ids(None, None)] for _ in range(7)]
+        drawn = [[Loader.number_of(i) for i in batches.next_minibatch_ids(None, None)] for _ in range(7)]
     assert all(len(set(rows)) == 6 for rows in drawn)
     assert all(sum(tried.is_failure(row) for row in rows) == 3 for rows in drawn)
     # 5 failures and 19 others, three of each a time: seven times are enough for all.

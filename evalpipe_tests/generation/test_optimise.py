@@ -10,7 +10,7 @@ from evalpipe.evaluators.rules import compile_rule, explain_rule, validate_rule
 from evalpipe.evaluators.view import evaluator_view
 from evalpipe.generation.bank import predicate_bank
 from evalpipe.generation.examples import Examples
-from evalpipe.generation.optimise import _cells, _Loader, evolve_rule
+from evalpipe.generation.optimise import _cells, evolve_rule
 from evalpipe.quality.confusion import confusion, mcc
 from evalpipe.settings import GenerationSettings
 from evalpipe_tests.generation.made import QUICK, planted_examples
@@ -68,14 +68,6 @@ def test_the_search_keeps_to_its_iterations():
     evolved = evolve_rule(bank, np.arange(80), examples.is_failure, examples.weight, settings, seed=7)
     assert evolved.stop_reason == "all 3 iterations were used"
     assert len(evolved.lineage) <= 4
-
-
-def test_ids_of_training_and_validation_never_meet():
-    """gepa 0.1.4 shares its evaluation cache between the two sets by id."""
-    cells = _cells(np.array([True, False, False]), seed=0)
-    train, validation = _Loader(cells, "t"), _Loader(cells, "v")
-    assert not set(train.all_ids()) & set(validation.all_ids())
-    assert train.fetch(train.all_ids()) == validation.fetch(validation.all_ids())
 
 
 def test_many_examples_become_few_cells_that_hold_each_once():
