@@ -10,7 +10,7 @@ from typing import Literal
 
 from evalpipe.errors import InputError
 from evalpipe.quality.intervals import Interval, wilson
-from evalpipe.quality.trust import shortfall, status_of
+from evalpipe.quality.trust import may_be_chance, shortfall, status_of
 from evalpipe.settings import GateSettings, QualitySettings
 
 Role = Literal["blocking", "monitoring", "skipped"]
@@ -187,6 +187,8 @@ def _skipped(run: EvaluatorRun, policy: GatePolicy) -> tuple[Outcome, str]:
             "abstained",
             f"{run.name}: cannot be trusted with a verdict, {lacks}. Annotate more traces of both kinds.",
         )
+    if may_be_chance(run.mcc_lower):
+        return "skipped", f"{run.name}: not in the suite, its MCC of {run.mcc:.2f} may be chance."
     limit = policy.quality.monitor_mcc
     return "skipped", f"{run.name}: not in the suite, its MCC of {run.mcc:.2f} is below {limit:.2f}."
 

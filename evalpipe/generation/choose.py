@@ -12,7 +12,7 @@ from evalpipe.generation.compare import Comparison, compare, incumbent_flags
 from evalpipe.generation.competitors import Competitor
 from evalpipe.generation.examples import Examples
 from evalpipe.generation.flags import Flags
-from evalpipe.quality.trust import shortfall, status_of
+from evalpipe.quality.trust import may_be_chance, shortfall, status_of
 from evalpipe.settings import GenerationSettings, LlmSettings, QualitySettings
 
 
@@ -105,7 +105,7 @@ def why_this_one(
         for other in competitors
         if other.name != chosen.name
     )
-    if measured.mcc is None or measured.lower is None or measured.lower <= 0:
+    if measured.mcc is None or may_be_chance(measured.lower):
         return f"Declined: no pattern holds on unseen traces better than chance ({figures}; {tried}). {_WHAT_HELPS}"
     if measured.mcc < quality.monitor_mcc:
         return (

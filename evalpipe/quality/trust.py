@@ -11,10 +11,16 @@ Status = Literal["active", "monitoring", "candidate"]
 
 
 def status_of(mcc: float | None, mcc_lower: float | None, n_positives: int, quality: QualitySettings) -> Status:
-    """active: may block a release. monitoring: watches, blocks nothing. candidate: below that, or undefined."""
-    if mcc is None or mcc < quality.monitor_mcc:
+    """active: may block a release. monitoring: watches, blocks nothing. candidate: below that, undefined, or
+    no better than chance."""
+    if mcc is None or mcc < quality.monitor_mcc or may_be_chance(mcc_lower):
         return "candidate"
     return "active" if shortfall(mcc, mcc_lower, n_positives, quality) is None else "monitoring"
+
+
+def may_be_chance(mcc_lower: float | None) -> bool:
+    """Whether the interval of an MCC starts at 0 or below, so that chance is possible, whatever the figure itself."""
+    return mcc_lower is not None and mcc_lower <= 0
 
 
 def shortfall(mcc: float | None, mcc_lower: float | None, n_positives: int, quality: QualitySettings) -> str | None:

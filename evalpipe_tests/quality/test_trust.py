@@ -17,6 +17,7 @@ QUALITY = QualitySettings()
         (0.60, 0.40, 9, "monitoring"),
         (0.90, None, 50, "monitoring"),  # a figure without an interval may be luck
         (0.40, 0.10, 3, "monitoring"),
+        (0.58, 0.0, 12, "candidate"),  # chance is possible
         (0.39, 0.10, 90, "candidate"),
         (-1.0, -1.0, 90, "candidate"),
         (None, None, 90, "candidate"),
