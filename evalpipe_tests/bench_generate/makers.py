@@ -51,9 +51,9 @@ class Made:
     flag: Flag
 
 
-def view_of(traces: pl.DataFrame) -> pl.DataFrame:
-    """What evaluators judge, of TRACES rows: the same rows in the same order."""
-    return evaluator_view(traces)
+def view_of(traces: pl.DataFrame, features: pl.DataFrame | None = None) -> pl.DataFrame:
+    """What evaluators judge, of TRACES rows: the same rows in the same order. `features` are their TRACE_FEATURES."""
+    return evaluator_view(traces, features)
 
 
 def examples_of(traces: pl.DataFrame, is_failure: Bools, settings: GenerationSettings) -> Examples:
