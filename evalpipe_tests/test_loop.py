@@ -150,7 +150,10 @@ def test_the_artifact_names_the_tables_it_was_made_from(walked):
     home, _ = walked
     for text in home.lake.read(EVALUATORS)["artifact"]:
         artifact = json.loads(text)
-        assert set(artifact["provenance"]["lake_versions"]) == {"labels", "traces"}
+        assert set(artifact["provenance"]["lake_versions"]) == {
+            *("labels", "traces", "trace_features"),
+            *("annotations", "issue_events", "prevalence"),
+        }
         path = home.artifacts / "evaluators" / artifact["issue_id"] / f"{artifact['version']}.json"
         assert Path(path).read_text(encoding="utf-8").strip() == text.strip()
 

@@ -78,7 +78,8 @@ def user_similarity(tokens: pl.DataFrame) -> pl.DataFrame:
         said.explode("words")
         .filter(pl.col("words").is_not_null())
         .select(ROW, "turn", "n_turns", word=_word_key(pl.col("words").hash()))
-        .filter((pl.col("word") ^ pl.col("turn").hash()).is_first_distinct())
+        # Another seed than that of the row: else the second turn of row 1 would be the first turn of row 2.
+        .filter((pl.col("word") ^ pl.col("turn").hash(1)).is_first_distinct())
         .with_columns(n_words=pl.len().over(ROW, "turn"))
     )
     distances = pl.DataFrame({"distance": range(1, _NEIGHBOURS + 1)}, schema={"distance": words.schema["turn"]})

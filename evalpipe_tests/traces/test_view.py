@@ -214,6 +214,12 @@ _MESSAGE = st.one_of(
 )
 
 
+def test_turns_of_neighbouring_traces_are_not_taken_for_one_another():
+    twice = [("user", "refund"), ("user", "refund")]
+    shown = view(*(transcript(*messages) for messages in ([], twice, twice, twice)))
+    assert shown["max_user_similarity"].to_list() == [None, 1.0, 1.0, 1.0]
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.lists(_MESSAGE, max_size=7), max_size=5))
 def test_a_trace_looks_the_same_alone_and_among_others(conversations: list[list[tuple[str, ...]]]):
