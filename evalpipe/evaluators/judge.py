@@ -13,7 +13,7 @@ import polars as pl
 from evalpipe.errors import EvaluatorFaultError, PromptTooLongError
 from evalpipe.evaluators.fences import Fences, defused
 from evalpipe.evaluators.judge_program import MIN_TRACE_CHARS, JudgeProgram
-from evalpipe.evaluators.ledger import Ledger
+from evalpipe.evaluators.ledger import Ledger, total_cost
 from evalpipe.evaluators.llm import Answer, LanguageModel, signature
 from evalpipe.settings import LlmSettings
 from evalpipe.traces.rendering import Rendering, render
@@ -89,16 +89,17 @@ class Judge:
                 answers.append(answer)
             else:
                 reasons.append(f"model {self._model.model}: it gave no verdict")
+        cost_usd = total_cost([answer.cost_usd for answer in answers])
         if 2 * len(answers) <= self._program.n_samples:
             # Half of the samples or fewer are no majority of anything.
             reason = " ".join(reasons[0].split())[:_MAX_REASON_CHARS]
-            return Verdict("fault", None, reason, _cost(answers), rendering.is_shortened)
+            return Verdict("fault", None, reason, cost_usd, rendering.is_shortened)
         share = sum(answer.fields["failed"] for answer in answers) / len(answers)
         has_failed = share > 0.5
         said = next(answer for answer in answers if answer.fields["failed"] == has_failed or share == 0.5)
         explanation = f"{said.fields.get('critique') or ''}{_shortfall(rendering)}".strip()
         outcome = "fail" if has_failed else "pass"
-        return Verdict(outcome, share, explanation, _cost(answers), rendering.is_shortened)
+        return Verdict(outcome, share, explanation, cost_usd, rendering.is_shortened)
 
     def _asked(
         self, transcript: Sequence[Mapping[str, Any]], rendering: Rendering, sample: int
@@ -194,9 +195,3 @@ def _shortfall(rendering: Rendering) -> str:
     if rendering.n_left_out:
         return f" ({rendering.n_left_out} steps did not fit into the prompt)"
     return " (long texts were shortened to fit into the prompt)" if rendering.is_shortened else ""
-
-
-def _cost(answers: Sequence[Answer]) -> float | None:
-    costs = [answer.cost_usd for answer in answers]
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if known and len(known) == len(costs) else None

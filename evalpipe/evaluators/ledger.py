@@ -5,7 +5,7 @@ stops at the same place and gives the same result. Requests that really went out
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any
 
@@ -93,3 +93,9 @@ class Ledger:
         if llm.max_cost_usd is not None and self.cost_usd > 0 and self.cost_usd * (1 + growth) >= llm.max_cost_usd:
             return f"{_SPENT} {llm.max_cost_usd} dollars (EVALPIPE_LLM__MAX_COST_USD)"
         return None
+
+
+def total_cost(costs: Sequence[float | None]) -> float | None:
+    """The sum of what answers cost, in US dollars; None of nothing, or where the price of one is not known."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known and len(known) == len(costs) else None

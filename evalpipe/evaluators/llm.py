@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from evalpipe.errors import EvaluatorFaultError, UnreadableAnswerError
 from evalpipe.evaluators.answers import AnswerCache, StoredAnswer
 from evalpipe.evaluators.completions import Completions
-from evalpipe.evaluators.ledger import Ledger
+from evalpipe.evaluators.ledger import Ledger, total_cost
 from evalpipe.settings import LlmSettings
 
 MAX_ANSWER_TOKENS = 2_000  # a critique and a verdict; a model that rambles on is cut and counted as a fault
@@ -67,9 +67,7 @@ class LanguageModel:
                 prediction = dspy.Predict(question)(demos=[dict(demo) for demo in demos], **inputs)
         except Exception as error:
             raise _fault(self.model, error) from error
-        costs = [answer.cost_usd for answer in engine.answers]
-        known = [cost for cost in costs if cost is not None]
-        return Answer(prediction.toDict(), sum(known) if known and len(known) == len(costs) else None)
+        return Answer(prediction.toDict(), total_cost([answer.cost_usd for answer in engine.answers]))
 
     def require_answer(self) -> None:
         """Raises EvaluatorFaultError unless the model answers anything now; the answer counts nowhere."""

@@ -51,19 +51,14 @@ class Agreement(NamedTuple):
 
 def agreement_of(examples: Examples, flags: Flags, quality: QualitySettings, seed: int = 0) -> Agreement:
     """Counted where the flags are known, with the interval in which the MCC of as many later traces will lie."""
-    known = flags.is_known
-    is_failure, said = examples.is_failure[known], flags.said[known]
-    counts = confusion(is_failure, said)
-    groups = np.asarray(examples.groups, dtype=str)[known].tolist()
-    interval = mcc_interval(
-        is_failure, said, groups, confidence=quality.confidence, evidence=quality.evidence, seed=seed
-    )
-    return Agreement(counts, mcc(counts), interval, len(set(groups)))
+    counts = _counts(examples, flags)
+    n_groups = len(set(_known_groups(examples, flags)))
+    return Agreement(counts, mcc(counts), _interval(examples, flags, quality, seed), n_groups)
 
 
 def mcc_of(examples: Examples, flags: Flags) -> float | None:
     """The MCC alone."""
-    return mcc(confusion(examples.is_failure[flags.is_known], flags.said[flags.is_known]))
+    return mcc(_counts(examples, flags))
 
 
 def agreement_at(
@@ -74,19 +69,31 @@ def agreement_at(
     n_negatives = counts.n - counts.n_positives
     if prevalence is None or not counts.n_positives or not n_negatives:
         return None  # no error rate can be told
-    known = flags.is_known
-    groups = np.asarray(examples.groups, dtype=str)[known].tolist()
-    interval = mcc_interval(
-        examples.is_failure[known],
-        flags.said[known],
-        groups,
+    interval = _interval(examples, flags, quality, seed, prevalence)
+    value = mcc_of_rates(counts.tp / counts.n_positives, counts.tn / n_negatives, prevalence)
+    return {"prevalence": round(prevalence, _DIGITS), **_stored_figures(value, interval)}
+
+
+def _counts(examples: Examples, flags: Flags) -> Confusion:
+    return confusion(examples.is_failure[flags.is_known], flags.said[flags.is_known])
+
+
+def _known_groups(examples: Examples, flags: Flags) -> list[str]:
+    return np.asarray(examples.groups, dtype=str)[flags.is_known].tolist()
+
+
+def _interval(
+    examples: Examples, flags: Flags, quality: QualitySettings, seed: int, prevalence: float | None = None
+) -> Interval | None:
+    return mcc_interval(
+        examples.is_failure[flags.is_known],
+        flags.said[flags.is_known],
+        _known_groups(examples, flags),
         confidence=quality.confidence,
         evidence=quality.evidence,
         seed=seed,
         prevalence=prevalence,
     )
-    value = mcc_of_rates(counts.tp / counts.n_positives, counts.tn / n_negatives, prevalence)
-    return {"prevalence": round(prevalence, _DIGITS), **_stored_figures(value, interval)}
 
 
 def mistakes_of(examples: Examples, flags: Flags) -> Mistakes:

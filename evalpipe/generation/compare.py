@@ -11,7 +11,7 @@ from evalpipe.evaluators.run import run_evaluators
 from evalpipe.generation.examples import Examples
 from evalpipe.generation.flags import Flags
 from evalpipe.quality.confusion import confusion, mcc
-from evalpipe.quality.intervals import mcc_of_cells, resampled_sums
+from evalpipe.quality.intervals import cells_of, mcc_of_cells, resampled_sums
 from evalpipe.settings import LlmSettings
 
 Bools = NDArray[np.bool_]
@@ -46,15 +46,9 @@ def compare(examples: Examples, challenger: Flags, incumbent: Flags, *, seed: in
         return Comparison(None, None, 0.0, 0)
     is_failure, groups = examples.is_failure[both], np.asarray(examples.groups, dtype=str)[both]
     flags = (challenger.said[both], incumbent.said[both])
-    cells = np.stack([_cells(is_failure, said) for said in flags], axis=1)
+    cells = np.stack([cells_of(is_failure, said) for said in flags], axis=1)
     drawn = mcc_of_cells(resampled_sums(cells, groups, np.random.default_rng(seed)))
     # Undefined is no agreement shown: it neither beats nor loses to another undefined one.
     better = float(np.mean(np.nan_to_num(drawn[:, 0]) > np.nan_to_num(drawn[:, 1])))
     of_challenger, of_incumbent = (mcc(confusion(is_failure, said)) for said in flags)
     return Comparison(of_challenger, of_incumbent, better, int(both.sum()))
-
-
-def _cells(is_failure: Bools, said: Bools) -> NDArray[np.float64]:
-    """Each example in its cell: tp, fp, tn, fn."""
-    cells = [is_failure & said, ~is_failure & said, ~is_failure & ~said, is_failure & ~said]
-    return np.stack(cells, axis=1).astype(np.float64)

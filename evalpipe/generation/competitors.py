@@ -118,7 +118,7 @@ def rule_competitor(material: Material, author: Author | None = None) -> Competi
 
     evolved = fit(_everything(material), material.settings.seed)
     return Competitor(
-        name="rule",
+        name="rule" if author is None else "rule with proposals",
         kind="rule",
         program={"rule": evolved.rule},
         explanation=explain_rule(evolved.rule),

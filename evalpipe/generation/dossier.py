@@ -73,16 +73,12 @@ def dossier_of(artifact: Artifact, labels: pl.DataFrame, measured: Mapping[str, 
         mistakes=_mistakes(artifact, labels),
         lineage=_ancestry(kept),
         n_tried=len(kept),
-        cost_usd_per_verdict=_quality(artifact).get("cost_usd_per_verdict"),
+        cost_usd_per_verdict=artifact.quality.get("cost_usd_per_verdict"),
     )
 
 
-def _quality(artifact: Artifact) -> Mapping[str, Any]:
-    return artifact.quality
-
-
 def _figures(artifact: Artifact, measured: Mapping[str, Any] | None) -> Iterator[Figure]:
-    quality = _quality(artifact)
+    quality = artifact.quality
     yield _figure("held-out", quality if measured is None else measured, "traces it had not seen")
     for baseline in quality.get("baselines") or ():
         yield _figure(f"baseline: {baseline['name']}", baseline)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evalpipe.errors import NotEnoughEvidenceError
 from evalpipe.evaluators.folds import n_groups_with_failures
 from evalpipe.evaluators.view import evaluator_view
-from evalpipe.generation.groups import case_groups
+from evalpipe.generation.groups import case_groups, labelled_cases
 from evalpipe.settings import GenerationSettings
 
 _age = ((pl.col("labelled_at").max() - pl.col("labelled_at")).dt.total_seconds() / 86_400).alias("age_days")
@@ -84,11 +84,7 @@ def examples_for(
 
 def _design_effect(is_failure: NDArray[np.bool_], groups: list[str], correlation: float) -> NDArray[np.float64]:
     """Of each example, how much less it says for standing among others of its group with its label. Source: Kish."""
-    _, member, n_alike = np.unique(
-        np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1] * 2 + is_failure,
-        return_inverse=True,
-        return_counts=True,
-    )
+    _, member, n_alike = np.unique(labelled_cases(groups, is_failure), return_inverse=True, return_counts=True)
     return 1.0 + (n_alike[member].astype(np.float64) - 1.0) * correlation
 
 

@@ -93,15 +93,17 @@ def generate(
     simplest = single_pattern_competitor(material)
     competitors = [simplest, rule_competitor(material), learned_competitor(material)]
     chosen = choose(competitors, examples, generation)
+    measured = agreement_of(examples, chosen.held_out, quality, generation.seed)
     interruption = ""
-    if llm.judge_model is not None and _may_be_beaten(chosen, examples, generation, quality):
+    # A model may be worth its price where what is cheap is not surely good.
+    if llm.judge_model is not None and (measured.lower is None or measured.lower < generation.judge_below):
         try:
             competitors += _with_model(issue.name, material, known, incumbent, llm, judges or JudgeSettings())
             chosen = choose(competitors, examples, generation)
+            measured = agreement_of(examples, chosen.held_out, quality, generation.seed)
         except EvaluatorFaultError as error:
             interruption = f" The model could not be asked, so neither rules nor a judge are of it: {error}"
 
-    measured = agreement_of(examples, chosen.held_out, quality, generation.seed)
     flattering = agreement_of(examples, chosen.in_sample, quality, generation.seed)
     baseline = agreement_of(examples, simplest.held_out, quality, generation.seed)
     at_production = agreement_at(known.prevalence, measured, examples, chosen.held_out, quality, generation.seed)
@@ -167,15 +169,7 @@ def _with_model(
             examples.view, examples.is_failure, known.notes, rows, issue_name=issue_name, llm=llm, seed=seed
         )
 
-    found = [rule_competitor(material, author)._replace(name="rule with proposals")]
+    found = [rule_competitor(material, author)]
     with suppress(NotEnoughEvidenceError):  # a judge holds out more than folds do; without it the others compete
         found.append(judge_competitor(issue_name, material, known.notes, incumbent, llm, judges))
     return found
-
-
-def _may_be_beaten(
-    chosen: Competitor, examples: Examples, settings: GenerationSettings, quality: QualitySettings
-) -> bool:
-    """Whether a model may be worth its price: where what is cheap is not surely good."""
-    lower = agreement_of(examples, chosen.held_out, quality, settings.seed).lower
-    return lower is None or lower < settings.judge_below

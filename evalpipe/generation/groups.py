@@ -9,7 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from math import ceil
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from evalpipe.evaluators.words import split_raw
 from evalpipe.ids import content_hash
@@ -50,6 +52,11 @@ def case_groups(traces: pl.DataFrame) -> list[str]:
     for i in range(n):
         first[find(i)] = min(ids[i], first.get(find(i), ids[i]))
     return [content_hash(first[find(i)], 12) for i in range(n)]
+
+
+def labelled_cases(groups: Sequence[str], is_failure: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """A number for the case and label of each example: odd of failures, equal for those of one group."""
+    return np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1] * 2 + is_failure
 
 
 def _same(keys: Sequence[Hashable | None]) -> list[list[int]]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from evalpipe.errors import ArtifactError, BudgetError, EvaluatorFaultError
 from evalpipe.evaluators.judge_program import MAX_CASE_CHARS, MIN_TRACE_CHARS, Case, JudgeProgram
-from evalpipe.evaluators.ledger import Ledger
+from evalpipe.evaluators.ledger import Ledger, total_cost
 from evalpipe.evaluators.llm import LanguageModel
 from evalpipe.generation.examples import Examples
 from evalpipe.generation.judge_search import Found, calls_of_end, search, with_instruction
@@ -112,8 +112,7 @@ def _evolved(
     for part, verdicts, flags in ((seen, on_seen, in_sample), (split.test, on_unseen, held_out)):
         for row, verdict in zip(part, verdicts, strict=True):
             flags[row] = verdict.has_failed
-    costs = [verdict.cost_usd for verdict in on_unseen]
-    known_costs = [cost for cost in costs if cost is not None]
+    cost_usd = total_cost([verdict.cost_usd for verdict in on_unseen])
     spent = {
         **trials.model.ledger.as_dict(),
         "cached": trials.n_reused,
@@ -130,7 +129,7 @@ def _evolved(
         spent=spent,
         split=split.as_dict(trials.trace_ids),
         n_faults=sum(verdict.has_failed is None for verdict in on_unseen),
-        cost_usd_per_verdict=sum(known_costs) / len(costs) if len(known_costs) == len(costs) else None,
+        cost_usd_per_verdict=None if cost_usd is None else cost_usd / len(on_unseen),
     )
 
 

@@ -25,6 +25,7 @@ from evalpipe.generation.findings import (
     is_one_number,
     is_one_phrase,
 )
+from evalpipe.generation.groups import labelled_cases
 from evalpipe.quality.intervals import mcc_of_cells
 
 Bools = NDArray[np.bool_]
@@ -208,8 +209,7 @@ def _count_cases(presence: Any, is_failure: Bools, groups: Sequence[str]) -> Cou
     """As `count`, of cases: the failures of a group are one, its others another. A case has what half of it has."""
     from scipy.sparse import csr_matrix
 
-    keys = np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1] * 2 + is_failure
-    distinct, case, size = np.unique(keys, return_inverse=True, return_counts=True)
+    distinct, case, size = np.unique(labelled_cases(groups, is_failure), return_inverse=True, return_counts=True)
     member = csr_matrix((1 / size[case], (np.arange(len(case)), case)), shape=(len(case), len(distinct)))
     has = ((presence @ member) >= 0.5 - 1e-6).astype(np.float64)
     failed = distinct % 2

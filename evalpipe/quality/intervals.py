@@ -64,10 +64,7 @@ def mcc_interval(
     if mcc(counts) is None or (prevalence is not None and not 0 < prevalence < 1):
         return None
     generator = np.random.default_rng(seed)
-    cells = np.stack(
-        [is_failure & is_flagged, ~is_failure & is_flagged, ~is_failure & ~is_flagged, is_failure & ~is_flagged], axis=1
-    )
-    resampled = resampled_sums(cells.astype(np.float64), groups, generator, share=evidence)
+    resampled = resampled_sums(cells_of(is_failure, is_flagged), groups, generator, share=evidence)
     drawn = [resampled, _jeffreys_draws(counts, evidence, generator)]
     if prevalence is not None:
         drawn = [_at_prevalence(each, prevalence) for each in drawn]
@@ -81,6 +78,12 @@ def _at_prevalence(cells: NDArray[np.float64], prevalence: float) -> NDArray[np.
         tpr, tnr = tp / (tp + fn), tn / (tn + fp)
     rest = 1 - prevalence
     return np.stack([tpr * prevalence, (1 - tnr) * rest, tnr * rest, (1 - tpr) * prevalence], axis=-1)
+
+
+def cells_of(is_failure: Bools, is_flagged: Bools) -> NDArray[np.float64]:
+    """Each example as a row with a 1 in its cell: tp, fp, tn, fn."""
+    cells = [is_failure & is_flagged, ~is_failure & is_flagged, ~is_failure & ~is_flagged, is_failure & ~is_flagged]
+    return np.stack(cells, axis=1).astype(np.float64)
 
 
 def resampled_sums(

@@ -90,9 +90,9 @@ def test_a_model_that_fails_leaves_a_rule_and_is_tried_again(home: Home, monkeyp
         raise EvaluatorFaultError("the model is down")
 
     monkeypatch.setattr(generating, "_with_model", down)
-    monkeypatch.setattr(generating, "_may_be_beaten", lambda *_: True)
+    doubting = {"generation": QUICK.model_copy(update={"judge_below": 1.0})}  # whatever is found, a model is asked
     llm = LlmSettings(judge_model="hosted_vllm/none")
-    first, second = generated(home, llm=llm), generated(home, llm=llm)
+    first, second = generated(home, llm=llm, **doubting), generated(home, llm=llm, **doubting)
     assert first.replaces
     assert first.is_interrupted
     assert "the model is down" in first.reason
