@@ -24,9 +24,10 @@ def supervise(commands: Sequence[Command]) -> int:
 
     SIGINT and SIGTERM both ask every process to end with SIGTERM, so that each can finish what it is doing.
     """
-    # A shell without job control leaves SIGINT ignored in children, and Dagster maps SIGTERM to its SIGINT handler:
-    # then nothing but kill -9 stops it, and its children stay. Default dispositions make both signals work.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A shell without job control leaves SIGINT ignored, Dagster maps SIGTERM to its SIGINT handler, here or in a child,
+    # and children inherit what is ignored: then nothing but kill -9 stops them. Default dispositions make both work.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     is_stopping = False
     processes = [
         subprocess.Popen(command.arguments, env=os.environ | dict(command.environment), start_new_session=True)

@@ -24,6 +24,16 @@ def test_when_one_fails_the_others_end_and_its_exit_code_is_the_answer():
     assert time.monotonic() - started < 30  # not the minute that the other would have slept
 
 
+def test_a_signal_that_was_ignored_here_still_ends_the_others():
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        started = time.monotonic()
+        assert supervise([Command(SLEEPS, {}), exits_with(3)]) == 3
+        assert time.monotonic() - started < 20  # not until patience ends and it is killed
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_each_finds_its_own_environment():
     program = "import os; raise SystemExit(os.environ['EVALPIPE_TEST_VALUE'] != 'seven')"
     assert supervise([Command([sys.executable, "-c", program], {"EVALPIPE_TEST_VALUE": "seven"})]) == 0
