@@ -4,6 +4,7 @@ A variable is EVALPIPE_<STAGE>__<NAME>, for example EVALPIPE_GATE__PASS_RATE=0.9
 often have names of their own: EVALPIPE_HOME, EVALPIPE_JUDGE_MODEL, EVALPIPE_REFLECTION_MODEL.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -149,10 +150,50 @@ class QualitySettings(_Stage):
 
 
 class MonitorSettings(_Stage):
-    """Verdicts on production traffic, coverage and pruning."""
+    """Verdicts on production traffic, drift and pruning."""
 
     window_days: Count = 28  # a new evaluator version judges this much of the past
+    judge_rate: float = Field(default=0.2, gt=0, le=1)  # of traffic that a judge reads: each verdict costs money
+    cheap_rate: float = Field(default=1.0, gt=0, le=1)  # likewise of rules and learned evaluators, which cost nothing
+    rates: Mapping[str, float] = {}  # by issue id: a rate of its own; EVALPIPE_MONITOR__RATES='{"iss_3f2": 0.5}'
+    prefilter_below: Share = 0.05  # for an issue rarer than this a rule chooses what its judge reads,
+    prefilter_recall: Share = 0.8  # if it finds at least this share of the failures;
+    prefilter_rest: float = Field(default=0.1, gt=0, le=1)  # of what it does not choose, this share of the rate is read
+    confidence: Share = 0.95  # of intervals of rates in traffic
+    drift_psi: float = Field(default=0.2, gt=0)  # population stability: from here traffic is commonly called shifted
+    min_recent_failures: Count = 5  # fewer new failures say nothing of a drop in agreement,
+    min_recent: Count = 20  # nor do fewer new labels
     stale_after_days: Count = 90  # an evaluator without a failure or a label for so long is pruned
+    max_usd_per_find: float = Field(default=5.0, gt=0)  # one that costs more for each confirmed failure is pruned
+
+
+class VerificationSettings(_Stage):
+    """When an issue is solved, when it has returned, and when it escalates. Figures: docs/lifecycle.md."""
+
+    target_rate: float = Field(default=0.01, gt=0, le=1)  # a solved issue shows in less of the traffic than this,
+    target_share: float = Field(default=0.25, gt=0, le=1)  # and in less than this share of what it was before
+    confidence: Share = 0.95  # that it is below the target
+    max_passes: Count = 100  # a week's reading: more passes than this are never asked for one issue
+    queue_share: Share = 0.3  # of a queue that may go to verification: new failures must still be found
+    recurrence_error: float = Field(default=0.05, gt=0, lt=1)  # chance ever to call a solved issue returned wrongly
+    recurrence_rate: float = Field(default=0.02, gt=0, lt=1)  # the least share of traffic that counts as a return
+    epoch_days: Count = 28  # the search for a return starts anew with each release, and after so many days
+    new_days: Count = 7  # an issue is flagged new for so long after it was promoted
+    baseline_days: Count = 28  # what is usual at an hour of the week is learned from these days before
+    escalation_hours: Count = 6  # the rate of so many hours is compared with what is usual then
+    escalation_ratio: float = Field(default=2.0, gt=1)  # times the usual rate: escalating from here,
+    calm_ratio: float = Field(default=1.3, ge=1)  # and calm again only below here
+    escalation_floor: Count = 5  # flagged traces in these hours: below it nothing escalates
+    escalation_error: float = Field(default=0.001, gt=0, lt=1)  # chance that usual traffic looks so in one comparison
+    dwell_hours: Count = 12  # a change of state must hold so long: one odd hour is no trend
+
+
+class AlertSettings(_Stage):
+    """Who is told when something needs a person. EVALPIPE_WEBHOOK_URL sets `webhook_url`."""
+
+    webhook_url: SecretStr | None = None  # takes Slack-compatible JSON by POST; None: nobody is told
+    timeout_s: float = Field(default=10.0, gt=0)
+    max_tries: int = Field(default=3, ge=1)  # of one message, within a minute
 
 
 class GateSettings(_Stage):
@@ -212,6 +253,7 @@ class Settings(BaseSettings):
     judge_model: str | None = None  # shorthand of llm.judge_model
     reflection_model: str | None = None  # shorthand of llm.reflection_model
     ingest_tokens: str | None = None  # shorthand of ingest.tokens, separated by commas
+    webhook_url: SecretStr | None = None  # shorthand of alerts.webhook_url
     ingest: IngestSettings = IngestSettings()
     redaction: RedactionSettings = RedactionSettings()
     observe: ObserveSettings = ObserveSettings()
@@ -222,6 +264,8 @@ class Settings(BaseSettings):
     generation: GenerationSettings = GenerationSettings()
     quality: QualitySettings = QualitySettings()
     monitor: MonitorSettings = MonitorSettings()
+    verification: VerificationSettings = VerificationSettings()
+    alerts: AlertSettings = AlertSettings()
     gate: GateSettings = GateSettings()
     llm: LlmSettings = LlmSettings()
     judges: JudgeSettings = JudgeSettings()
@@ -244,4 +288,6 @@ def load_settings(home: Path | str | None = None) -> Settings:
     )
     tokens = tuple(SecretStr(token.strip()) for token in (settings.ingest_tokens or "").split(",") if token.strip())
     ingest = settings.ingest.model_copy(update={"tokens": tokens or settings.ingest.tokens})
-    return settings.model_copy(update={"llm": llm, "ingest": ingest})
+    webhook_url = settings.webhook_url or settings.alerts.webhook_url
+    alerts = settings.alerts.model_copy(update={"webhook_url": webhook_url})
+    return settings.model_copy(update={"llm": llm, "ingest": ingest, "alerts": alerts})

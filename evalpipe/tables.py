@@ -332,7 +332,7 @@ CANDIDATES = Table(
         _must("reasons", TEXTS, "why it was chosen, in words"),
         _must("pattern_id", pl.String, "group of alike traces"),
         _must("pattern_frequency", pl.Int32, "traces of the cycle in that group"),
-        _must("arm", pl.String, "anomaly, uncertainty or control"),
+        _must("arm", pl.String, "anomaly, uncertainty, control, or verification: to confirm that a fix works"),
         _must("inclusion_probability", pl.Float64, "chance that either drawn arm took it, in (0, 1]; 1: chosen"),
         Column("is_second_opinion", pl.Boolean, "somebody else reads it too: to measure agreement, or to settle a tie"),
         Column("carried_from", pl.String, "the earlier cycle in which it was queued and not read"),
@@ -483,6 +483,15 @@ LABELS = Table(
 SETTLED = ~pl.col("is_disputed")
 """The rows of LABELS that are evidence: as many who claim as who deny say nothing yet."""
 
+TRACKED = ("active", "fix_claimed", "verifying")
+"""The states of ISSUES in which the failure is there, for all that is proven: it needs an evaluator, and blocks."""
+
+SEVERITIES = ("critical", "major", "minor")
+"""How bad one occurrence is, as people say, the worst first; major unless somebody said otherwise."""
+
+SEVERITY_WEIGHTS = {"critical": 9.0, "major": 3.0, "minor": 1.0}
+"""What one occurrence weighs in harm: each step is three times the one below."""
+
 ISSUES = Table(
     "issues",
     "Tracked failure modes: the state that replaying issue_events gives, with what the labels say.",
@@ -490,9 +499,15 @@ ISSUES = Table(
     (
         _must("issue_id", pl.String, "hash of the failure mode it was born from"),
         _must("name", pl.String, "failure mode in the expert's words, or what it was renamed to"),
-        _must("state", pl.String, "candidate, active, resolved, ignored or merged"),
+        _must("state", pl.String, "candidate, active, fix_claimed, verifying, resolved, ignored or merged"),
         _must("flags", TEXTS, "new, escalating, regressed"),
+        Column("severity", pl.String, "critical, major or minor: how bad one occurrence is"),
         Column("merged_into", pl.String, "issue that took it over"),
+        Column("fixed_in", pl.String, "release that is said, or was found, to have fixed it; null when unknown"),
+        Column("fix_claimed_at", UTC, "when a gate passed again or a person said that it is fixed; null when nobody"),
+        Column("deployed_at", UTC, "when the first trace of the fixed release started; null before"),
+        Column("resolved_at", UTC, "when it was last resolved; null unless it is, or was before it returned"),
+        Column("returned_in", pl.String, "release in which it returned, while it is flagged regressed"),
         _must("services", TEXTS, "services it was seen in"),
         _must("n_failures", pl.Int64, "annotated traces that show it"),
         _must("first_seen_at", UTC, "first annotation"),
@@ -511,7 +526,8 @@ ISSUE_EVENTS = Table(
         _must(
             "kind",
             pl.String,
-            "sighted, promoted, renamed, merged, split, kept_apart, resolved, reopened, ignored, unignored",
+            "sighted, promoted, renamed, rated, merged, split, kept_apart, fix_claimed, fix_withdrawn, deployed, "
+            "verified, refuted, resolved, reopened, recurred, escalated, calmed, ignored, unignored",
         ),
         _must("at", UTC, "when"),
         _must("author", pl.String, "'pipeline' or a person"),
@@ -555,8 +571,126 @@ VERDICTS = Table(
         Column("explanation", pl.String, "what fired, where; or what went wrong"),
         _must("inclusion_probability", pl.Float64, "chance with which the trace was judged"),
         Column("cost_usd", pl.Float64, "of the model calls"),
+        Column("trace_state", pl.Int64, "of the trace as it was judged: one that has grown since is judged again"),
     ),
     partition="day",
+)
+
+VERDICT_COUNTS = Table(
+    "verdict_counts",
+    "What evaluators found hour by hour in each release: all that rates over time are made from.",
+    ("evaluator_id", "version", "day", "hour", "service_name", "service_version"),
+    (
+        _must("evaluator_id", pl.String, "the evaluator"),
+        _must("version", pl.Int32, "its version"),
+        _must("issue_id", pl.String, "the issue it checks"),
+        _DAY,
+        _must("hour", pl.Int8, "UTC hour of the start, 0 to 23"),
+        _must("service_name", pl.String, "service of the traces"),
+        _must("service_version", pl.String, "their release; '' when they name none"),
+        _must("first_start_unix_ns", pl.Int64, "start of the first of them"),
+        _must("n_judged", pl.Int64, "traces with a pass or a fail"),
+        _must("n_flagged", pl.Int64, "of them failed"),
+        _must("n_faults", pl.Int64, "traces it could not judge; in neither of the two"),
+        _must("judged_weight", pl.Float64, "sum over the judged of one over their inclusion probability"),
+        _must("flagged_weight", pl.Float64, "the same over the flagged"),
+        _must("judged_weight_sq", pl.Float64, "sum over the judged of its square"),
+        _must("flagged_weight_sq", pl.Float64, "the same over the flagged"),
+    ),
+    partition="day",
+)
+
+ISSUE_RATES = Table(
+    "issue_rates",
+    "How much of a week's traffic shows an issue: what its evaluator flags, corrected by that evaluator's errors.",
+    ("issue_id", "first_day"),
+    (
+        _must("issue_id", pl.String, "the issue"),
+        _must("first_day", pl.Date, "Monday of the week"),
+        _must("evaluator_id", pl.String, "the evaluator that found it"),
+        _must("version", pl.Int32, "its newest version that judged the week"),
+        _must("n_judged", pl.Int64, "traces judged"),
+        _must("n_flagged", pl.Int64, "of them failed"),
+        Column("flagged_share", pl.Float64, "of the week's traffic, weighted back by inclusion probability"),
+        Column("tpr", pl.Float64, "share of failures that it flags, held out; null without one"),
+        Column("fpr", pl.Float64, "share of other traces that it flags, held out; null without one"),
+        Column("prevalence", pl.Float64, "Rogan-Gladen; null where the evaluator tells nothing"),
+        Column("prevalence_lower", pl.Float64, "lower bound of its interval"),
+        Column("prevalence_upper", pl.Float64, "upper bound"),
+        _must("confidence", pl.Float64, "of the interval"),
+    ),
+)
+
+VERIFICATIONS = Table(
+    "verifications",
+    "What it takes to call an issue solved, and what there is: traffic of the fixed release, and people's reading.",
+    ("issue_id",),
+    (
+        _must("issue_id", pl.String, "an issue that is fix_claimed, verifying or resolved"),
+        _must("state", pl.String, "its state"),
+        Column("release", pl.String, "the release that is said to have fixed it; null when unknown"),
+        Column("since", UTC, "start of its first trace; null before it is deployed"),
+        Column("releases", TEXTS, "service versions whose traces count"),
+        Column("rate_before", pl.Float64, "share of traffic that showed it before"),
+        _must("target_rate", pl.Float64, "the share that it must be below"),
+        _must("n_needed", pl.Int64, "traces without a confirmed failure that say so"),
+        _must("n_exposed", pl.Int64, "traces of these releases that the evaluator has judged"),
+        _must("n_flagged", pl.Int64, "of them it failed"),
+        _must("n_hits_read", pl.Int64, "of those read by people"),
+        _must("n_hits_confirmed", pl.Int64, "of those that show the failure"),
+        _must("n_passes_needed", pl.Int64, "traces that it passed, drawn at random, that people must read"),
+        _must("n_passes_read", pl.Int64, "of them read"),
+        _must("n_passes_failing", pl.Int64, "of those that show the failure: the evaluator missed them"),
+        Column("rate_upper", pl.Float64, "upper bound of the share now, one-sided"),
+        _must("confidence", pl.Float64, "of that bound"),
+        _must("finding", pl.String, "waiting, reading, solved, not_solved, fooled, quiet or returned"),
+        _must("reason", pl.String, "the finding in words, with what is missing"),
+    ),
+)
+
+EVALUATOR_HEALTH = Table(
+    "evaluator_health",
+    "Whether each evaluator still agrees with people as it did when it was made, and if not, whose change it is.",
+    ("evaluator_id",),
+    (
+        _must("evaluator_id", pl.String, "the evaluator"),
+        _must("version", pl.Int32, "its current version"),
+        _must("issue_id", pl.String, "the issue it checks"),
+        Column("mcc_held_out", pl.Float64, "what it promised: held-out MCC on the traces it was made from"),
+        Column("mcc_recent", pl.Float64, "on annotations that came after it was made"),
+        _must("n_recent", pl.Int64, "of these annotations"),
+        _must("n_recent_failures", pl.Int64, "of them showing the issue"),
+        Column("change", pl.Float64, "recent minus held out"),
+        Column("change_lower", pl.Float64, "lower bound of its interval"),
+        Column("change_upper", pl.Float64, "upper bound; below zero: it fell beyond noise"),
+        Column("mcc_prequential", pl.Float64, "of all versions: each annotation against the version that was current"),
+        Column("mcc_prequential_lower", pl.Float64, "lower bound of its interval"),
+        Column("mcc_prequential_upper", pl.Float64, "upper bound"),
+        _must("n_prequential", pl.Int64, "annotations that a version met before it could learn from them"),
+        _must("finding", pl.String, "holds, unknown (too few new labels), overfitted or drifted"),
+        _must("is_demoted", pl.Boolean, "it monitors until it recovers, whatever its held-out figures"),
+        _must("has_traffic_shifted", pl.Boolean, "the traffic itself is other than what it was made from"),
+        _must("reason", pl.String, "the finding in words"),
+        _must("confidence", pl.Float64, "of the intervals"),
+    ),
+)
+
+TRAFFIC_DRIFT = Table(
+    "traffic_drift",
+    "How far the last week's traffic of a service differs from the weeks before: population stability by feature.",
+    ("service_name", "feature"),
+    (
+        _must("service_name", pl.String, "the service"),
+        _must("feature", pl.String, "a column of trace_features, or 'words of requests', 'words of answers', 'tools'"),
+        _must("first_day", pl.Date, "first of the recent days"),
+        _must("last_day", pl.Date, "last of them"),
+        _must("n_before", pl.Int64, "traces before, sampled"),
+        _must("n_recent", pl.Int64, "recent traces, sampled"),
+        Column("psi", pl.Float64, "population stability index; null with too few traces"),
+        Column("psi_noise", pl.Float64, "what chance alone would give at this number of traces, 95 % quantile"),
+        _must("has_shifted", pl.Boolean, "beyond chance, and at least settings.monitor.drift_psi"),
+        _must("detail", pl.String, "what became more and what less, in words"),
+    ),
 )
 
 EVALUATOR_QUALITY = Table(
@@ -569,7 +703,12 @@ EVALUATOR_QUALITY = Table(
         _must("issue_id", pl.String, "the issue it checks"),
         _must("kind", pl.String, "rule, learned or judge"),
         _must("measured_at", UTC, "when"),
-        _must("split", pl.String, "held_out (unseen by generation), prospective (labelled later) or in_sample"),
+        _must(
+            "split",
+            pl.String,
+            "held_out (unseen by generation), prospective (labelled after this version was made), in_sample, or "
+            "prequential (each label against the version that was current before it; all versions)",
+        ),
         _must("tp", pl.Int64, "failure present, verdict fail"),
         _must("fp", pl.Int64, "failure absent, verdict fail"),
         _must("tn", pl.Int64, "failure absent, verdict pass"),
@@ -601,6 +740,12 @@ COVERAGE = Table(
         _must("n_occurrences", pl.Int64, "annotated failures"),
         _must("occurrence_share", pl.Float64, "of all annotated failures of active issues"),
         Column("traffic_share", pl.Float64, "share of judged traces that its evaluator fails; null when uncovered"),
+        Column("severity", pl.String, "critical, major or minor"),
+        Column(
+            "prevalence", pl.Float64, "share of traffic that shows it, by its evaluator or the queues; null unknown"
+        ),
+        Column("harm", pl.Float64, "prevalence, else its share of annotated failures, times the weight of severity"),
+        Column("lacks", pl.String, "what it needs before its evaluator blocks releases; null when nothing"),
     ),
 )
 
@@ -684,7 +829,12 @@ TABLES: dict[str, Table] = {
         ISSUE_PROPOSALS,
         EVALUATORS,
         VERDICTS,
+        VERDICT_COUNTS,
+        ISSUE_RATES,
         EVALUATOR_QUALITY,
+        EVALUATOR_HEALTH,
+        TRAFFIC_DRIFT,
+        VERIFICATIONS,
         COVERAGE,
         GATE_RUNS,
         GATE_RESULTS,
