@@ -20,6 +20,7 @@ from evalpipe.plan import CODE_VERSIONS, stale
 from evalpipe.ranges import day_ranges
 
 _MAX_WORKERS = 4  # each holds some 400 MB while it generates
+_MAX_ROUNDS = 4  # what the evidence says of an issue changes what it was said of; that settles in two
 _BY_DAY = {"raw_otlp", "spans", "traces", "sessions", "trace_features", "trace_signals", "verdicts"}
 
 
@@ -45,20 +46,24 @@ def materialise_stale(
     *,
     at: str = "",
 ) -> list[Made]:
-    """Make every stale partition; returns what was made, empty when nothing was stale.
+    """Make every stale partition, until none is; returns what was made in order, empty when nothing was stale.
 
     `only` limits it to these assets. `announce` is called before each asset. `at` is the time that is written into
     what is made, ISO 8601, empty for now. Raises StateError for a run that failed, naming the run.
     """
     now = datetime.fromisoformat(at) if at else datetime.now(UTC)
-    made = []
-    for asset in CODE_VERSIONS:
-        if not only or asset in only:
-            partitions = stale(home, asset, now).partitions
-            if partitions:
-                announce(asset, partitions)
-                materialise(home, instance, asset, partitions, at=at)
-                made.append(Made(asset, partitions))
+    made: list[Made] = []
+    for _ in range(_MAX_ROUNDS):
+        n_before = len(made)
+        for asset in CODE_VERSIONS:
+            if not only or asset in only:
+                partitions = stale(home, asset, now).partitions
+                if partitions:
+                    announce(asset, partitions)
+                    materialise(home, instance, asset, partitions, at=at)
+                    made.append(Made(asset, partitions))
+        if len(made) == n_before:
+            break
     return made
 
 

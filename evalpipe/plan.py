@@ -18,6 +18,9 @@ from evalpipe.generation.on_lake import attempts
 from evalpipe.generation.triggers import Due, issues_due
 from evalpipe.home import Home
 from evalpipe.ids import content_hash, fingerprint
+from evalpipe.issues.frame import new_issues
+from evalpipe.issues.grouping import mode_owners
+from evalpipe.issues.replay import replay
 from evalpipe.ranges import days_around
 from evalpipe.review.annotations import inbox_files
 from evalpipe.review.queue.cycles import cycle_of
@@ -31,6 +34,7 @@ from evalpipe.tables import (
     GATE_RUNS,
     ISSUE_EVENTS,
     ISSUE_PROPOSALS,
+    ISSUE_RATES,
     ISSUES,
     LABELS,
     PREVALENCE,
@@ -41,6 +45,7 @@ from evalpipe.tables import (
     TRACE_FEATURES,
     TRACE_SIGNALS,
     TRACES,
+    VERDICT_COUNTS,
     VERDICTS,
     Table,
 )
@@ -58,8 +63,8 @@ CODE_VERSIONS: Mapping[str, str] = {
     "trace_signals": "2",
     "annotations": "1",
     "issue_events": "1",
-    "labels": "2",
-    "issues": "1",
+    "labels": "3",
+    "issues": "2",
     "issue_proposals": "1",
     "agreement": "1",
     "evaluators": "1",
@@ -68,10 +73,15 @@ CODE_VERSIONS: Mapping[str, str] = {
     "queue_yield": "1",
     "prevalence": "1",
     "evaluator_quality": "2",
+    "issue_transitions": "1",
+    "verifications": "1",
     "coverage": "1",
     "coverage_report": "3",
 }
 """Every asset in the order in which `evalpipe run` materialises them, which is an order of the asset graph."""
+
+TRANSITIONS = "issue_transitions"
+"""The asset that adds what the evidence says to `issue_events`, and the scope under which that table remembers it."""
 
 UP_TO_QUEUE = (
     *("raw_otlp", "spans", "traces", "sessions", "trace_features", "trace_signals"),
@@ -95,6 +105,8 @@ def stale(home: Home, asset: str, now: datetime) -> Stale:
     should_be = expected(home, asset, now)
     if asset == "coverage_report":
         made_from = {WHOLE: report_made_from(home)}
+    elif asset == TRANSITIONS:
+        made_from = {TRANSITIONS: home.lake.made_from(ISSUE_EVENTS, [TRANSITIONS])[TRANSITIONS]}
     else:
         made_from = home.lake.made_from(TABLES[asset], list(should_be))
     partitions = tuple(sorted(scope for scope, inputs in should_be.items() if made_from[scope] != inputs))
@@ -115,7 +127,7 @@ def expected(home: Home, asset: str, now: datetime) -> dict[str, int]:
     if asset == "evaluators":
         # An attempt is remembered by the labels it was made from, so that the triggers can compare them.
         return {due.issue_id: due.labels_fingerprint for due in due_issues(home)}
-    inputs_of = _traces(home, now) if asset == "traces" else _INPUTS[asset](home)
+    inputs_of = _INPUTS_AT[asset](home, now) if asset in _INPUTS_AT else _INPUTS[asset](home)
     return {scope: made_from(asset, inputs) for scope, inputs in inputs_of.items()}
 
 
@@ -216,11 +228,15 @@ def _issue_events(home: Home) -> dict[str, object]:
 def _labels(home: Home) -> dict[str, object]:
     if home.lake.version(ISSUE_EVENTS) is None:
         return {}
-    return {WHOLE: [_rows(home, ANNOTATIONS), _rows(home, ISSUE_EVENTS)]}
+    # Whose the failure modes are is all that labels take from the issues; their states change oftener.
+    return {WHOLE: [_rows(home, ANNOTATIONS), mode_owners(home.lake.read(ISSUE_EVENTS)).rows()]}
 
 
-def _issues(home: Home) -> dict[str, object]:
-    return {WHOLE: _made_from(home, LABELS)} if home.lake.version(LABELS) is not None else {}
+def _issues(home: Home, now: datetime) -> dict[str, object]:
+    if home.lake.version(LABELS) is None:
+        return {}
+    new = new_issues(replay(home.lake.read(ISSUE_EVENTS)), now, home.settings.verification)
+    return {WHOLE: [_made_from(home, LABELS), _rows(home, ISSUE_EVENTS), new]}
 
 
 def _issue_proposals(home: Home) -> dict[str, object]:
@@ -278,6 +294,21 @@ def _evaluator_quality(home: Home) -> dict[str, object]:
     return {WHOLE: [_made_from(home, LABELS), _rows(home, EVALUATORS)]}
 
 
+def _issue_transitions(home: Home) -> dict[str, object]:
+    return {TRANSITIONS: _evidence(home)} if home.lake.version(ISSUE_EVENTS) is not None else {}
+
+
+def _verifications(home: Home) -> dict[str, object]:
+    return {WHOLE: _evidence(home)} if home.lake.version(ISSUE_EVENTS) is not None else {}
+
+
+def _evidence(home: Home) -> list[object]:
+    """All that an issue's state may follow from."""
+    counts = home.lake.made_from(VERDICT_COUNTS, [str(day) for day in traffic_days(home)])
+    tables = [_made_from(home, table) for table in (LABELS, EVALUATOR_QUALITY, ISSUE_RATES)]
+    return [counts, tables, _rows(home, ISSUE_EVENTS), _rows(home, GATE_RUNS)]
+
+
 def _coverage(home: Home) -> dict[str, object]:
     if home.lake.version(ISSUES) is None:
         return {}
@@ -314,13 +345,17 @@ _INPUTS: Mapping[str, Callable[[Home], dict[str, object]]] = {
     "annotations": _annotations,
     "issue_events": _issue_events,
     "labels": _labels,
-    "issues": _issues,
     "issue_proposals": _issue_proposals,
     "agreement": _agreement,
     "queue_yield": _queue_yield,
     "prevalence": _prevalence,
     "verdicts": _verdicts,
     "evaluator_quality": _evaluator_quality,
+    TRANSITIONS: _issue_transitions,
+    "verifications": _verifications,
     "coverage": _coverage,
     "coverage_report": _coverage_report,
 }
+
+_INPUTS_AT: Mapping[str, Callable[[Home, datetime], dict[str, object]]] = {"traces": _traces, "issues": _issues}
+"""Those that also depend on the time."""

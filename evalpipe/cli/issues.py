@@ -34,7 +34,8 @@ def show_issue(context: typer.Context, issue: Issue, as_json: AsJson = False) ->
     """Everything that happened to one issue."""
     import polars as pl
 
-    from evalpipe.issues.lifecycle import find, replay
+    from evalpipe.issues.decisions import find
+    from evalpipe.issues.replay import replay
     from evalpipe.tables import ISSUE_EVENTS
 
     events = home_of(context).lake.read(ISSUE_EVENTS)
@@ -46,51 +47,51 @@ def show_issue(context: typer.Context, issue: Issue, as_json: AsJson = False) ->
 @issues.command("rename")
 def rename(context: typer.Context, issue: Issue, name: str, author: Author = "unknown") -> None:
     """Give an issue a better name; annotations in the old words still belong to it."""
-    from evalpipe.issues import lifecycle
+    from evalpipe.issues import decisions
 
-    _decide(context, issue, lambda found, issues, **by: lifecycle.rename(found, name, issues=issues, **by), author)
+    _decide(context, issue, lambda found, issues, **by: decisions.rename(found, name, issues=issues, **by), author)
 
 
 @issues.command("merge")
 def merge(context: typer.Context, issue: Issue, into: Issue, author: Author = "unknown") -> None:
     """Two names for one failure: annotations of the first count for the second from now on."""
-    from evalpipe.issues import lifecycle
+    from evalpipe.issues import decisions
 
     _decide(
-        context, issue, lambda found, issues, **by: lifecycle.merge(found, lifecycle.find(issues, into), **by), author
+        context, issue, lambda found, issues, **by: decisions.merge(found, decisions.find(issues, into), **by), author
     )
 
 
 @issues.command("resolve")
 def resolve(context: typer.Context, issue: Issue, why: Why = "", author: Author = "unknown") -> None:
     """Say that it is fixed: its evaluator no longer blocks, and keeps watching."""
-    from evalpipe.issues import lifecycle
+    from evalpipe.issues import decisions
 
-    _decide(context, issue, lambda found, _, **by: lifecycle.resolve(found, **by), author, why)
+    _decide(context, issue, lambda found, _, **by: decisions.resolve(found, **by), author, why)
 
 
 @issues.command("reopen")
 def reopen(context: typer.Context, issue: Issue, why: Why = "", author: Author = "unknown") -> None:
     """Say that it is back, or was never fixed."""
-    from evalpipe.issues import lifecycle
+    from evalpipe.issues import decisions
 
-    _decide(context, issue, lambda found, _, **by: lifecycle.reopen(found, **by), author, why)
+    _decide(context, issue, lambda found, _, **by: decisions.reopen(found, **by), author, why)
 
 
 @issues.command("ignore")
 def ignore(context: typer.Context, issue: Issue, why: Why = "", author: Author = "unknown") -> None:
     """Stop working on it: no evaluator, no gate."""
-    from evalpipe.issues import lifecycle
+    from evalpipe.issues import decisions
 
-    _decide(context, issue, lambda found, _, **by: lifecycle.ignore(found, **by), author, why)
+    _decide(context, issue, lambda found, _, **by: decisions.ignore(found, **by), author, why)
 
 
 @issues.command("unignore")
 def unignore(context: typer.Context, issue: Issue, why: Why = "", author: Author = "unknown") -> None:
     """Work on it again."""
-    from evalpipe.issues import lifecycle
+    from evalpipe.issues import decisions
 
-    _decide(context, issue, lambda found, _, **by: lifecycle.unignore(found, **by), author, why)
+    _decide(context, issue, lambda found, _, **by: decisions.unignore(found, **by), author, why)
 
 
 @issues.command("proposals")
@@ -111,12 +112,12 @@ def proposals(context: typer.Context, as_json: AsJson = False) -> None:
 @issues.command("keep-apart")
 def keep_apart(context: typer.Context, issue: Issue, other: Issue, why: Why = "", author: Author = "unknown") -> None:
     """Say that two issues are different failures: their merge is not proposed again."""
-    from evalpipe.issues import lifecycle
+    from evalpipe.issues import decisions
 
     _decide(
         context,
         issue,
-        lambda found, issues, **by: lifecycle.keep_apart(found, lifecycle.find(issues, other), **by),
+        lambda found, issues, **by: decisions.keep_apart(found, decisions.find(issues, other), **by),
         author,
         why,
     )
@@ -133,9 +134,9 @@ def split(
 
     Example: `evalpipe issues split "wrong refund" "refund to the wrong card"`
     """
-    from evalpipe.issues import lifecycle
+    from evalpipe.issues import decisions
 
-    _decide(context, issue, lambda found, issues, **by: lifecycle.split(found, modes, issues=issues, **by), author)
+    _decide(context, issue, lambda found, issues, **by: decisions.split(found, modes, issues=issues, **by), author)
 
 
 def _decide(

@@ -9,6 +9,7 @@ import polars as pl
 
 from evalpipe.ids import content_hash
 from evalpipe.review.annotations import effective_annotations
+from evalpipe.tables import TRACKED
 
 
 def cases_of(
@@ -22,7 +23,7 @@ def cases_of(
     correction and `original_output` what was answered then; `issues` says which issues the trace shows or is a
     control for. TRACES, LABELS, ISSUES and ANNOTATIONS go in; a label whose trace is not in `traces` is left out.
     """
-    open_issues = issues.filter(pl.col("state").is_in(["active", "resolved"])).select("issue_id", "name")
+    open_issues = issues.filter(pl.col("state").is_in([*TRACKED, "resolved"])).select("issue_id", "name")
     known = labels.join(open_issues, on="issue_id").join(traces.select("trace_id"), on="trace_id", how="semi")
     # By hash, so that the controls are an even draw and the same ones every time.
     draw = pl.col("trace_id").map_elements(content_hash, return_dtype=pl.String)

@@ -11,6 +11,7 @@ import polars as pl
 from evalpipe.evaluators.measure import labels_fingerprint
 from evalpipe.generation.examples import Evidence, missing_evidence
 from evalpipe.settings import GenerationSettings
+from evalpipe.tables import TRACKED
 
 __all__ = ["Attempt", "Due", "Waiting", "issues_due", "labels_fingerprint", "waiting"]
 
@@ -100,7 +101,7 @@ def _reason(
 
 
 def _active(issues: pl.DataFrame) -> list[str]:
-    return issues.filter(pl.col("state") == "active")["issue_id"].sort().to_list()
+    return issues.filter(pl.col("state").is_in(TRACKED))["issue_id"].sort().to_list()
 
 
 def _evidence(labels: pl.DataFrame) -> Evidence:

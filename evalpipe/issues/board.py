@@ -1,7 +1,7 @@
 """Issues as people look at them together: what each is called in whose words, and which of them may be one.
 
 It is worked out from what people wrote until now, so a decision shows at once; the pipeline's own count follows with
-its next run. What a decision does is in lifecycle.py, how it is taken back in undo.py.
+its next run. What a decision does is in decisions.py, how it is taken back in undo.py.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Issues that seem to be one failure in two wordings, for a person to merge or to keep apart.
 
 Words are compared, not meanings: a proposal is often right and never carried out without a person. How alike two issues
-are is measured in likeness.py, what a person's decision does is in lifecycle.py.
+are is measured in likeness.py, what a person's decision does is in decisions.py.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

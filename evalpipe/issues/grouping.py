@@ -4,7 +4,7 @@ import polars as pl
 
 from evalpipe.ids import issue_id
 from evalpipe.issues.claims import claims_of
-from evalpipe.issues.lifecycle import sighted
+from evalpipe.issues.events import sighted
 from evalpipe.issues.replay import owners_of, replay
 from evalpipe.tables import ISSUE_EVENTS
 

@@ -1,4 +1,4 @@
-"""Issues over the lake: append a person's decision, propose what seems to be one failure."""
+"""Issues over the lake: append what a person decides and what the evidence says, propose what seems to be one."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,15 +7,19 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from evalpipe.issues.lifecycle import find
-from evalpipe.issues.replay import IssueState, replay
+from evalpipe.issues.decisions import find
+from evalpipe.issues.evidence import evidence_on, gather
+from evalpipe.issues.lifecycle import transition, verification_of
+from evalpipe.issues.replay import Issues, IssueState, replay
 from evalpipe.lake.followed import Followed
 from evalpipe.lake.store import Lake
-from evalpipe.settings import IssueSettings
-from evalpipe.tables import ISSUE_EVENTS, ISSUES
+from evalpipe.settings import IssueSettings, VerificationSettings
+from evalpipe.tables import ISSUE_EVENTS, ISSUES, TRACKED, VERIFICATIONS
+
+_MAX_STEPS = 8  # of one issue at once: the longest way round is six, and what is left follows with the next run
 
 Command = Callable[..., pl.DataFrame]
-"""(the issue, all issues, author=, now=, evidence=) -> its event: a function of lifecycle.py, or one made of it."""
+"""(the issue, all issues, author=, now=, evidence=) -> its event: a function of decisions.py, or one made of it."""
 
 
 class Decision(NamedTuple):
@@ -58,3 +62,39 @@ def propose(lake: Lake, annotations: pl.DataFrame, settings: IssueSettings) -> p
     from evalpipe.issues.discovery import proposals  # scikit-learn: a decision must not wait for it
 
     return proposals(lake.read(ISSUES), lake.read(ISSUE_EVENTS), annotations, settings)
+
+
+def transitions(lake: Lake, settings: VerificationSettings) -> pl.DataFrame:
+    """The ISSUE_EVENTS that the evidence in the lake calls for, in the order in which they follow from one another."""
+    events = lake.read(ISSUE_EVENTS)
+    gathered = gather(lake, _watched(replay(events)))
+    news = [ISSUE_EVENTS.empty()]
+    for _ in range(_MAX_STEPS):
+        issues = replay(pl.concat([events, *news]))
+        found = [
+            transition(issues[each], evidence_on(issues[each], gathered, settings), settings)
+            for each in _watched(issues)
+        ]
+        step = [event for event in found if event is not None]
+        if not step:
+            break
+        news += step
+    return pl.concat(news)
+
+
+def verifications(lake: Lake, settings: VerificationSettings) -> pl.DataFrame:
+    """VERIFICATIONS of the issues that are said to be fixed, or are solved, as they are now."""
+    issues = replay(lake.read(ISSUE_EVENTS))
+    gathered = gather(lake, _watched(issues))
+    rows = []
+    for each in _watched(issues):
+        issue = issues[each]
+        said = verification_of(issue, evidence_on(issue, gathered, settings).exposure, settings)
+        if said is not None:
+            rows.append({"issue_id": each, "state": issue.state, **said._asdict()})
+    return VERIFICATIONS.conform(pl.DataFrame(rows, infer_schema_length=None) if rows else VERIFICATIONS.empty())
+
+
+def _watched(issues: Issues) -> list[str]:
+    """The issues of which the evidence may say something, in order."""
+    return sorted(issue.issue_id for issue in issues.values() if issue.state in (*TRACKED, "resolved"))

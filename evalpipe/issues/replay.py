@@ -1,30 +1,41 @@
 """What became of the issues: ISSUE_EVENTS -> states. Nobody edits a state; everything is an event.
 
-Who may decide what is in lifecycle.py; which of the events are new is asked in grouping.py.
+What people may decide is in decisions.py, what the evidence decides in lifecycle.py; how an event is written down in
+events.py.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from evalpipe.ids import IssueId, normalised_failure_mode
+from evalpipe.tables import TRACKED
 
-STATES = ("candidate", "active", "resolved", "ignored", "merged")
-OPEN = ("candidate", "active")
+STATES = ("candidate", *TRACKED, "resolved", "ignored", "merged")
+OPEN = ("candidate", *TRACKED)
 
-_UNMERGED = ("candidate", "active", "resolved", "ignored")
+_UNMERGED = (*OPEN, "resolved", "ignored")
 ALLOWED_IN: dict[str, tuple[str, ...]] = {
     "promoted": ("candidate",),
     "renamed": _UNMERGED,
+    "rated": _UNMERGED,
     "merged": _UNMERGED,
     "split": _UNMERGED,
     "kept_apart": _UNMERGED,
+    "fix_claimed": TRACKED,
+    "fix_withdrawn": ("fix_claimed", "verifying"),
+    "deployed": ("fix_claimed",),
+    "verified": ("verifying",),
+    "refuted": ("verifying",),
     "resolved": OPEN,
     "reopened": ("resolved",),
+    "recurred": ("resolved",),
+    "escalated": TRACKED,
+    "calmed": TRACKED,
     "ignored": OPEN,
     "unignored": ("ignored",),
 }
@@ -38,6 +49,9 @@ class IssueState:
     `modes` are the normalised failure modes that count for it, those of issues merged into it included; a merged issue
     has none. `standing` is its state, were it not merged. `kept_apart` are the issues that a person told from it, as
     they were called then: ask `pairs_kept_apart`.
+
+    `active_since` is when the failure was last known to be there: promoted, refuted or returned. `fixed_in` is the
+    release that is said to have fixed it, and `deployed_at` the start of its first trace.
     """
 
     issue_id: IssueId
@@ -50,12 +64,29 @@ class IssueState:
     merged_into: IssueId | None = None
     kept_apart: tuple[IssueId, ...] = ()
     standing_before_ignored: str | None = None
+    severity: str = "major"
+    promoted_at: datetime | None = None
+    active_since: datetime | None = None
+    fixed_in: str | None = None
+    fix_claimed_at: datetime | None = None
+    deployed_at: datetime | None = None
+    resolved_at: datetime | None = None
     has_returned: bool = False
+    returned_in: str | None = None
+    is_escalating: bool = False
+    escalation_turned_at: datetime | None = None
 
     @property
     def state(self) -> str:
         """One of STATES."""
         return self.standing if self.merged_into is None else "merged"
+
+    def flags(self, now: datetime, new_for: timedelta) -> list[str]:
+        """Of new (promoted less than `new_for` ago), escalating and regressed (open again after it was resolved)."""
+        is_new = self.promoted_at is not None and now - self.promoted_at < new_for and self.state in TRACKED
+        has_regressed = self.has_returned and self.state in OPEN
+        flags = {"new": is_new, "escalating": self.is_escalating, "regressed": has_regressed}
+        return [flag for flag, is_set in flags.items() if is_set]
 
 
 Issues = Mapping[str, IssueState]
@@ -125,7 +156,7 @@ def _changed(event: _Event, issues: Issues, owners: Mapping[str, str]) -> Sequen
     issue = replace(before, updated_at=event.at)
     match event.kind:
         case "promoted":
-            return (replace(issue, standing="active"),)
+            return (replace(issue, standing="active", promoted_at=event.at, active_since=event.at),)
         case "renamed":
             return _renamed(issue, str(event.evidence["name"]), owners)
         case "merged":
@@ -134,15 +165,43 @@ def _changed(event: _Event, issues: Issues, owners: Mapping[str, str]) -> Sequen
             return _split(issue, event.evidence["modes"], event.evidence["into"], issues)
         case "kept_apart":
             return _kept_apart(issue, event.evidence["from"], issues)
-        case "resolved":
-            return (replace(issue, standing="resolved"),)
-        case "reopened":
-            return (replace(issue, standing="active", has_returned=True),)
+        case "rated":
+            return (replace(issue, severity=str(event.evidence["severity"])),)
+        case "fix_claimed":
+            return (_claimed(issue, event),)
+        case "deployed":
+            since = datetime.fromisoformat(event.evidence["since"])
+            release = event.evidence.get("release") or issue.fixed_in
+            return (replace(issue, standing="verifying", deployed_at=since, fixed_in=release),)
+        case "fix_withdrawn" | "refuted":
+            return (_active_again(issue, event),)
+        case "verified" | "resolved":
+            return (replace(_calm(issue, event), standing="resolved", resolved_at=event.at, returned_in=None),)
+        case "reopened" | "recurred":
+            back = replace(_active_again(issue, event), has_returned=True)
+            return (replace(back, returned_in=event.evidence.get("release")),)
+        case "escalated" | "calmed":
+            return (replace(issue, is_escalating=event.kind == "escalated", escalation_turned_at=event.at),)
         case "ignored":
-            return (replace(issue, standing="ignored", standing_before_ignored=issue.standing),)
+            return (replace(_calm(issue, event), standing="ignored", standing_before_ignored=issue.standing),)
         case _:  # unignored
             standing = issue.standing_before_ignored or "candidate"
             return (replace(issue, standing=standing, standing_before_ignored=None),)
+
+
+def _claimed(issue: IssueState, event: _Event) -> IssueState:
+    release = event.evidence.get("release")
+    return replace(issue, standing="fix_claimed", fixed_in=release, fix_claimed_at=event.at, deployed_at=None)
+
+
+def _active_again(issue: IssueState, event: _Event) -> IssueState:
+    return replace(
+        issue, standing="active", active_since=event.at, fixed_in=None, fix_claimed_at=None, deployed_at=None
+    )
+
+
+def _calm(issue: IssueState, event: _Event) -> IssueState:
+    return replace(issue, is_escalating=False, escalation_turned_at=event.at) if issue.is_escalating else issue
 
 
 def _sighted(event: _Event, issues: Issues, owners: Mapping[str, str]) -> Sequence[IssueState]:

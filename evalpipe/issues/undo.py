@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from evalpipe.errors import StateError
-from evalpipe.issues import lifecycle
+from evalpipe.issues import decisions
 from evalpipe.issues.on_lake import Command
 from evalpipe.issues.replay import Issues, IssueState, replay, root_of
 
@@ -55,11 +55,11 @@ def undoing(act: Act) -> Command:
         issue = root_of(issues, act.before.issue_id)
         match act.kind:
             case "merged":
-                return lifecycle.split(issue, act.before.modes, issues=issues, **by)
+                return decisions.split(issue, act.before.modes, issues=issues, **by)
             case "split":
-                return lifecycle.merge(root_of(issues, act.other), issue, **by)
+                return decisions.merge(root_of(issues, act.other), issue, **by)
             case "renamed":
-                return lifecycle.rename(issue, act.before.name, issues=issues, **by)
+                return decisions.rename(issue, act.before.name, issues=issues, **by)
             case _:
                 raise StateError(
                     f"that {act.before.issue_id} and {act.other} are different stands. To make them one after all, "

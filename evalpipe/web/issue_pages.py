@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from evalpipe.errors import InputError, StateError
-from evalpipe.issues import lifecycle
+from evalpipe.issues import decisions
 from evalpipe.issues.board import Board, Card, Example, OpenPair, board_of, examples_of, open_pairs
 from evalpipe.issues.on_lake import Command, decide
 from evalpipe.issues.replay import Issues, replay, root_of
@@ -177,15 +177,15 @@ def _command_of(form: Form) -> tuple[str, Command]:
     match form.get("do"):
         case "merge" if issue and into:
             goes = other if other and into == issue else issue
-            return goes, lambda found, issues, **by: lifecycle.merge(found, lifecycle.find(issues, into), **by)
+            return goes, lambda found, issues, **by: decisions.merge(found, decisions.find(issues, into), **by)
         case "apart" if issue and other:
-            return issue, lambda found, issues, **by: lifecycle.keep_apart(found, lifecycle.find(issues, other), **by)
+            return issue, lambda found, issues, **by: decisions.keep_apart(found, decisions.find(issues, other), **by)
         case "rename" if issue:
             name = form.get("name", "")
-            return issue, lambda found, issues, **by: lifecycle.rename(found, name, issues=issues, **by)
+            return issue, lambda found, issues, **by: decisions.rename(found, name, issues=issues, **by)
         case "split" if issue:
             modes = [form.get("mode", "")]
-            return issue, lambda found, issues, **by: lifecycle.split(found, modes, issues=issues, **by)
+            return issue, lambda found, issues, **by: decisions.split(found, modes, issues=issues, **by)
         case _:
             raise InputError("the form does not say what is to be done with which issue. Send it from the page itself.")
 

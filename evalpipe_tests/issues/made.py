@@ -7,7 +7,7 @@ import polars as pl
 
 from evalpipe.ids import content_hash, issue_id
 from evalpipe.issues.grouping import sightings
-from evalpipe.issues.lifecycle import IssueState, replay
+from evalpipe.issues.replay import IssueState, replay
 from evalpipe.tables import ANNOTATIONS, ISSUE_EVENTS
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from evalpipe.issues import lifecycle
+from evalpipe.issues import decisions
 from evalpipe.issues.board import Board, board_of, open_pairs, shared_places
 from evalpipe.issues.grouping import sightings
 from evalpipe.issues.replay import Issues, replay
@@ -44,7 +44,7 @@ def proposed(*pairs: tuple[str, str]) -> pl.DataFrame:
 
 
 def merged(now: int = 20) -> pl.DataFrame:
-    return lifecycle.merge(ISSUE[RUDE], ISSUE[SLOW], author="ada", now=later(now))
+    return decisions.merge(ISSUE[RUDE], ISSUE[SLOW], author="ada", now=later(now))
 
 
 def test_a_card_counts_what_people_wrote_not_what_models_say():
@@ -63,13 +63,13 @@ def test_after_a_merge_there_is_one_card_in_both_peoples_words_and_services():
 
 
 def test_a_name_that_nobody_wrote_is_a_wording_without_traces():
-    renamed = lifecycle.rename(ISSUE[SLOW], "takes long", author="ada", now=later(20), issues=ISSUE)
+    renamed = decisions.rename(ISSUE[SLOW], "takes long", author="ada", now=later(20), issues=ISSUE)
     card = board(renamed, proposals=proposed()).cards[0]
     assert [(wording.text, wording.n_traces) for wording in card.wordings] == [("slow", 3), ("takes long", 0)]
 
 
 def test_open_issues_come_first_whatever_their_number():
-    resolved = lifecycle.resolve(ISSUE[SLOW], author="ada", now=later(20))
+    resolved = decisions.resolve(ISSUE[SLOW], author="ada", now=later(20))
     assert [card.name for card in board(resolved, proposals=proposed()).cards] == ["rude", "slow"]
 
 
@@ -85,7 +85,7 @@ def test_examples_are_kept_for_pairs_alone():
 
 @pytest.mark.parametrize(
     "decided",
-    [merged(), lifecycle.keep_apart(ISSUE[SLOW], ISSUE[RUDE], author="ada", now=later(20))],
+    [merged(), decisions.keep_apart(ISSUE[SLOW], ISSUE[RUDE], author="ada", now=later(20))],
     ids=["merged", "kept apart"],
 )
 def test_a_pair_that_was_decided_on_since_is_not_shown_again(decided: pl.DataFrame):
@@ -93,7 +93,7 @@ def test_a_pair_that_was_decided_on_since_is_not_shown_again(decided: pl.DataFra
 
 
 def test_a_pair_of_which_neither_is_open_is_not_shown():
-    both = [lifecycle.resolve(ISSUE[each], author="ada", now=later(20)) for each in (SLOW, RUDE)]
+    both = [decisions.resolve(ISSUE[each], author="ada", now=later(20)) for each in (SLOW, RUDE)]
     assert open_pairs(proposed((RUDE, SLOW)), states(*both)) == []
 
 

@@ -3,8 +3,8 @@ from typing import Any
 import polars as pl
 
 from evalpipe.ids import issue_id
+from evalpipe.issues.decisions import ignore, keep_apart, merge, resolve, split
 from evalpipe.issues.discovery import proposals
-from evalpipe.issues.lifecycle import ignore, keep_apart, merge, resolve, split
 from evalpipe.issues.replay import replay
 from evalpipe.settings import IssueSettings
 from evalpipe.tables import ANNOTATIONS, ISSUE_EVENTS, ISSUE_PROPOSALS, ISSUES

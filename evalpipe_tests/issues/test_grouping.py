@@ -1,7 +1,8 @@
 import polars as pl
 
+from evalpipe.issues.decisions import merge, rename
 from evalpipe.issues.grouping import mode_owners, sightings
-from evalpipe.issues.lifecycle import merge, rename, replay
+from evalpipe.issues.replay import replay
 from evalpipe.tables import ISSUE_EVENTS
 from evalpipe_tests.issues.made import RUDE, SLOW, issues_named, later, said, state
 

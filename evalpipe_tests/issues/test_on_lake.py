@@ -4,13 +4,14 @@ import polars as pl
 import pytest
 
 from evalpipe.errors import LakeConflictError, StateError
-from evalpipe.issues import lifecycle
+from evalpipe.issues import decisions
+from evalpipe.issues.frame import issue_frame
 from evalpipe.issues.on_lake import decide, propose
 from evalpipe.issues.replay import replay
 from evalpipe.lake.store import Lake
-from evalpipe.settings import IssueSettings
+from evalpipe.settings import IssueSettings, VerificationSettings
 from evalpipe.tables import ANNOTATIONS, ISSUE_EVENTS, ISSUES, LABELS
-from evalpipe_tests.issues.made import RUDE, SLOW, issues_named, later
+from evalpipe_tests.issues.made import NOON, RUDE, SLOW, issues_named, later
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def resolve(issue, _, **by):
-    return lifecycle.resolve(issue, **by)
+    return decisions.resolve(issue, **by)
 
 
 def test_a_decision_is_appended_with_who_when_and_why(lake: Lake):
@@ -34,15 +35,15 @@ def test_a_decision_is_appended_with_who_when_and_why(lake: Lake):
 def test_a_decision_that_the_state_does_not_allow_writes_nothing(lake: Lake):
     before = lake.version(ISSUE_EVENTS)
     with pytest.raises(StateError, match="reopen needs a resolved one"):
-        decide(lake, SLOW, lambda issue, _, **by: lifecycle.reopen(issue, **by), author="ada", now=later(9))
+        decide(lake, SLOW, lambda issue, _, **by: decisions.reopen(issue, **by), author="ada", now=later(9))
     assert lake.version(ISSUE_EVENTS) == before
 
 
 def test_who_decides_second_is_told_what_the_first_did(lake: Lake):
     def merged_meanwhile(issue, issues, **by):
         if issue.state == "candidate":
-            lake.append_new(ISSUE_EVENTS, lifecycle.merge(issue, issues[RUDE], author="bo", now=later(8)))
-        return lifecycle.resolve(issue, **by)
+            lake.append_new(ISSUE_EVENTS, decisions.merge(issue, issues[RUDE], author="bo", now=later(8)))
+        return decisions.resolve(issue, **by)
 
     with pytest.raises(StateError, match=f"is merged; resolve needs an open issue.*{RUDE}"):
         decide(lake, SLOW, merged_meanwhile, author="ada", now=later(9))
@@ -50,8 +51,8 @@ def test_who_decides_second_is_told_what_the_first_did(lake: Lake):
 
 def test_a_table_that_never_rests_ends_in_a_conflict(lake: Lake):
     def outrun(issue, _, **by):
-        lake.append_new(ISSUE_EVENTS, lifecycle.rename(issue, f"slow {lake.version(ISSUE_EVENTS)}", issues={}, **by))
-        return lifecycle.resolve(issue, **by)
+        lake.append_new(ISSUE_EVENTS, decisions.rename(issue, f"slow {lake.version(ISSUE_EVENTS)}", issues={}, **by))
+        return decisions.resolve(issue, **by)
 
     with pytest.raises(LakeConflictError, match="issue_events"):
         decide(lake, SLOW, outrun, author="ada", now=later(9))
@@ -60,6 +61,8 @@ def test_a_table_that_never_rests_ends_in_a_conflict(lake: Lake):
 
 def test_proposals_are_made_of_what_lies_in_the_lake(lake: Lake):
     lake.append_new(ISSUE_EVENTS, issues_named("slow", "rude", "too rude"))
-    lake.replace(ISSUES, lifecycle.issue_frame(lake.read(ISSUE_EVENTS), LABELS.empty()))
+    lake.replace(
+        ISSUES, issue_frame(lake.read(ISSUE_EVENTS), LABELS.empty(), now=NOON, settings=VerificationSettings())
+    )
     rows = propose(lake, ANNOTATIONS.empty(), IssueSettings())
     assert rows.select("name", "into_name").rows() == [("too rude", "rude")]

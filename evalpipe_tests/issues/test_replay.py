@@ -7,28 +7,37 @@ from hypothesis import strategies as st
 
 from evalpipe.errors import StateError
 from evalpipe.ids import IssueId, content_hash, normalised_failure_mode
-from evalpipe.issues.lifecycle import keep_apart, merge, rename, sighted, split
+from evalpipe.issues.decisions import keep_apart, merge, rename, split
+from evalpipe.issues.events import sighted
 from evalpipe.issues.replay import ALLOWED_IN, STATES, IssueState, owners_of, pairs_kept_apart, replay, root_of
-from evalpipe.tables import ISSUE_EVENTS
+from evalpipe.tables import ISSUE_EVENTS, SEVERITIES, TRACKED
 from evalpipe_tests.issues.made import issues_named, later
 
 NEXT: dict[str, set[str]] = {  # the whole machine: which state may follow which
     "candidate": {"active", "resolved", "ignored", "merged"},
-    "active": {"resolved", "ignored", "merged"},
+    "active": {"fix_claimed", "resolved", "ignored", "merged"},
+    "fix_claimed": {"active", "verifying", "resolved", "ignored", "merged"},
+    "verifying": {"active", "fix_claimed", "resolved", "ignored", "merged"},
     "resolved": {"active", "merged"},
-    "ignored": {"candidate", "active", "merged"},
-    "merged": {"candidate", "active", "resolved", "ignored"},  # by a split, to what it was
+    "ignored": {"candidate", "active", "fix_claimed", "verifying", "merged"},
+    # By a split, to what it was.
+    "merged": {"candidate", "active", "fix_claimed", "verifying", "resolved", "ignored"},
 }
 MODES = ("slow", "rude", "lazy", "late")
 
 ids = st.sampled_from([f"iss_{mode}" for mode in MODES])
 modes = st.sampled_from(MODES)
+releases = st.sampled_from(["1.0", "1.1", None])
 evidences = {
     "sighted": st.builds(lambda mode: {"failure_mode": mode}, modes),
     "renamed": st.builds(lambda name: {"name": name}, modes),
     "merged": st.builds(lambda into: {"into": into}, ids),
     "split": st.builds(lambda taken, into: {"modes": taken, "into": into}, st.lists(modes, max_size=3), ids),
     "kept_apart": st.builds(lambda other: {"from": other}, ids),
+    "rated": st.builds(lambda severity: {"severity": severity}, st.sampled_from(SEVERITIES)),
+    "fix_claimed": st.builds(lambda release: {"release": release} if release else {}, releases),
+    "deployed": st.builds(lambda minute: {"since": later(minute).isoformat()}, st.integers(0, 12)),
+    "recurred": st.builds(lambda release: {"release": release} if release else {}, releases),
 }
 
 
@@ -79,6 +88,46 @@ def test_no_event_leads_to_a_state_that_may_not_follow_and_no_mode_is_ever_lost(
             assert earlier is None or issue.state == earlier.state or issue.state in NEXT[earlier.state]
             assert earlier is not None or issue.state == "candidate"
         before = after
+
+
+IN_A_LIFE = [kind for kind in ALLOWED_IN if kind not in ("merged", "split", "renamed", "kept_apart")]
+COMMUTE = [("rated", "escalated"), ("rated", "fix_claimed"), ("escalated", "fix_claimed"), ("rated", "recurred")]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_events_that_do_not_concern_one_another_may_come_in_either_order(data: st.DataObject):
+    """A severity, an escalation and a step of the lifecycle: whichever is dated first, the issue ends the same."""
+    rows = [life_event("sighted", 0, {"failure_mode": "slow"})]
+    kinds = data.draw(st.lists(st.sampled_from(IN_A_LIFE), max_size=8))
+    rows += [life_event(kind, 1 + i, data.draw(evidences.get(kind, st.just({})))) for i, kind in enumerate(kinds)]
+    first, second = data.draw(st.sampled_from(COMMUTE))
+    pair = [(kind, data.draw(evidences.get(kind, st.just({})))) for kind in (first, second)]
+    ends = []
+    for one, other in (pair, pair[::-1]):
+        events = frame_of([*rows, life_event(one[0], 20, one[1]), life_event(other[0], 21, other[1])])
+        ends.append(replay(events)["iss_slow"])
+    assert len({(e.state, e.severity, e.is_escalating, e.fixed_in, e.returned_in) for e in ends}) == 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from(IN_A_LIFE), max_size=15))
+def test_what_is_known_of_a_fix_is_what_its_state_needs(kinds: list[str]):
+    rows = [life_event("sighted", 0, {"failure_mode": "slow"})]
+    given = {"deployed": {"since": later(3).isoformat()}, "rated": {"severity": "minor"}}
+    rows += [life_event(kind, 1 + i, given.get(kind, {})) for i, kind in enumerate(kinds)]
+    issue = replay(frame_of(rows))["iss_slow"]
+    if issue.state in ("fix_claimed", "verifying"):
+        assert issue.fix_claimed_at is not None
+    assert (issue.state == "verifying") <= (issue.deployed_at is not None)
+    assert (issue.state == "resolved") <= (issue.resolved_at is not None)
+    assert (issue.state == "active") <= (issue.fix_claimed_at is None)
+    assert issue.is_escalating <= (issue.state in TRACKED)
+
+
+def life_event(kind: str, minute: int, evidence: dict) -> dict:
+    row = {"issue_id": "iss_slow", "kind": kind, "author": "ada", "evidence": json.dumps(evidence)}
+    return {"event_id": content_hash([row, minute]), **row, "at": later(minute)}
 
 
 def decision(

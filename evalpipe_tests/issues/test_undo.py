@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from evalpipe.errors import StateError
-from evalpipe.issues import lifecycle
+from evalpipe.issues import decisions
 from evalpipe.issues.on_lake import decide
 from evalpipe.issues.replay import Issues, IssueState, replay
 from evalpipe.issues.undo import last_act, undoing
@@ -26,7 +26,7 @@ def merge(lake: Lake, minute: int, author: str = "ada", issue: str = RUDE, into:
     decide(
         lake,
         issue,
-        lambda found, issues, **by: lifecycle.merge(found, issues[into], **by),
+        lambda found, issues, **by: decisions.merge(found, issues[into], **by),
         author=author,
         now=later(minute),
     )
@@ -36,18 +36,18 @@ def rename(lake: Lake, minute: int, name: str, author: str = "ada"):
     decide(
         lake,
         SLOW,
-        lambda found, issues, **by: lifecycle.rename(found, name, issues=issues, **by),
+        lambda found, issues, **by: decisions.rename(found, name, issues=issues, **by),
         author=author,
         now=later(minute),
     )
 
 
 def split_off(found: IssueState, issues: Issues, *, mode: str, **by: Any) -> pl.DataFrame:
-    return lifecycle.split(found, [mode], issues=issues, **by)
+    return decisions.split(found, [mode], issues=issues, **by)
 
 
 def apart_from_rude(found: IssueState, issues: Issues, **by: Any) -> pl.DataFrame:
-    return lifecycle.keep_apart(found, issues[RUDE], **by)
+    return decisions.keep_apart(found, issues[RUDE], **by)
 
 
 def undo(lake: Lake, minute: int, author: str = "ada") -> str | None:

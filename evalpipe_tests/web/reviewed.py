@@ -11,12 +11,12 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
 from evalpipe.home import Home
+from evalpipe.issues.frame import issue_frame
 from evalpipe.issues.grouping import sightings
-from evalpipe.issues.lifecycle import issue_frame
 from evalpipe.issues.on_lake import propose
 from evalpipe.issues.replay import replay
 from evalpipe.review.annotations import effective_annotations
-from evalpipe.settings import IngestSettings, Settings
+from evalpipe.settings import IngestSettings, Settings, VerificationSettings
 from evalpipe.tables import (
     ANNOTATIONS,
     CANDIDATES,
@@ -78,7 +78,9 @@ def issues_home(root: Path) -> Home:
     )
     home.lake.append_new(ANNOTATIONS, said)
     home.lake.append_new(ISSUE_EVENTS, sightings(said, ISSUE_EVENTS.empty()))
-    home.lake.replace(ISSUES, issue_frame(home.lake.read(ISSUE_EVENTS), LABELS.empty()))
+    home.lake.replace(
+        ISSUES, issue_frame(home.lake.read(ISSUE_EVENTS), LABELS.empty(), now=NOON, settings=VerificationSettings())
+    )
     home.lake.replace(ISSUE_PROPOSALS, propose(home.lake, said, home.settings.issues))
     return home
 

@@ -11,8 +11,9 @@ from evalpipe.defs.resources import HomeResource
 from evalpipe.defs.spec import spec
 from evalpipe.defs.tell import each_partition, share, told
 from evalpipe.errors import InputError
+from evalpipe.issues.frame import issue_frame
 from evalpipe.issues.grouping import mode_owners, sightings
-from evalpipe.issues.lifecycle import issue_frame, promotions
+from evalpipe.issues.lifecycle import promotions
 from evalpipe.plan import WHOLE, expected
 from evalpipe.review.annotations import effective_annotations
 from evalpipe.review.labels import label_frame
@@ -28,6 +29,7 @@ from evalpipe.tables import (
     TRACE_FEATURES,
     TRACE_SIGNALS,
     TRACES,
+    TRACKED,
     VERDICTS,
 )
 
@@ -117,7 +119,12 @@ def labels(home: HomeResource) -> dg.MaterializeResult:
 def issues(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     made_from = expected(opened, "issues", home.now()).get(WHOLE)
-    rows = issue_frame(opened.lake.read(ISSUE_EVENTS), opened.lake.read(LABELS))
+    rows = issue_frame(
+        opened.lake.read(ISSUE_EVENTS),
+        opened.lake.read(LABELS),
+        now=home.now(),
+        settings=opened.settings.verification,
+    )
     opened.lake.replace(ISSUES, rows, made_from=made_from)
-    active = rows.filter(pl.col("state") == "active")
-    return dg.MaterializeResult(metadata=told(opened, ISSUES, rows.sort("n_failures"), n_active=active.height))
+    n_tracked = rows.filter(pl.col("state").is_in(TRACKED)).height
+    return dg.MaterializeResult(metadata=told(opened, ISSUES, rows.sort("n_failures"), n_tracked=n_tracked))

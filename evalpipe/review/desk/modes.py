@@ -9,8 +9,9 @@ import polars as pl
 
 from evalpipe.ids import issue_id
 from evalpipe.review.annotations import effective_annotations
+from evalpipe.tables import TRACKED
 
-_OPEN = ("new", "candidate", "active")
+_OPEN = ("new", "candidate", *TRACKED)
 _MAX_DESCRIPTION_CHARS = 160  # two lines in a list
 
 

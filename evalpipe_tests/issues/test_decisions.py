@@ -6,25 +6,26 @@ import pytest
 
 from evalpipe.errors import StateError
 from evalpipe.ids import issue_id
-from evalpipe.issues.lifecycle import (
+from evalpipe.issues.decisions import (
     find,
     ignore,
-    issue_frame,
     keep_apart,
     merge,
-    promotions,
     rename,
     reopen,
     resolve,
     split,
     unignore,
 )
+from evalpipe.issues.frame import issue_frame
+from evalpipe.issues.lifecycle import promotions
 from evalpipe.issues.replay import owners_of, pairs_kept_apart, replay
-from evalpipe.settings import IssueSettings
+from evalpipe.settings import IssueSettings, VerificationSettings
 from evalpipe.tables import ISSUE_EVENTS, LABELS
 from evalpipe_tests.issues.made import NOON, RUDE, SLOW, issues_named, later, said, state
 
 SETTINGS = IssueSettings(promote_after=3)
+AS_OF = {"now": later(24 * 60 * 365), "settings": VerificationSettings()}  # nothing is new any more
 COMMANDS = {"resolve": resolve, "reopen": reopen, "ignore": ignore, "unignore": unignore}
 
 
@@ -186,18 +187,18 @@ def labels(*rows: tuple[int, bool, int]) -> pl.DataFrame:
 
 
 def test_the_issue_table_counts_the_labelled_failures():
-    row = issue_frame(decided(), labels((1, True, 0), (2, True, 30), (3, False, 40))).row(0, named=True)
+    row = issue_frame(decided(), labels((1, True, 0), (2, True, 30), (3, False, 40)), **AS_OF).row(0, named=True)
     assert (row["name"], row["state"], row["services"], row["n_failures"]) == ("slow", "candidate", ["shop"], 2)
     assert (row["first_seen_at"], row["last_seen_at"], row["updated_at"]) == (NOON, later(30), NOON)
 
 
 def test_an_issue_that_was_resolved_and_is_open_again_is_regressed():
-    assert issue_frame(decided("resolve", "reopen"), labels())["flags"].item().to_list() == ["regressed"]
-    assert issue_frame(decided("resolve", "reopen", "resolve"), labels())["flags"].item().to_list() == []
+    assert issue_frame(decided("resolve", "reopen"), labels(), **AS_OF)["flags"].item().to_list() == ["regressed"]
+    assert issue_frame(decided("resolve", "reopen", "resolve"), labels(), **AS_OF)["flags"].item().to_list() == []
 
 
 def test_without_events_there_are_no_issues():
-    assert issue_frame(ISSUE_EVENTS.empty(), labels()).is_empty()
+    assert issue_frame(ISSUE_EVENTS.empty(), labels(), **AS_OF).is_empty()
 
 
 def merged(*modes: str) -> pl.DataFrame:

@@ -1,0 +1,165 @@
+"""Whether a fix works: traffic of the fixed releases, and what people read in it -> a finding. Pure.
+
+A failure is gone when its rate is below a target at the stated confidence, by two kinds of evidence together: the
+evaluator looked at so much traffic and people confirmed hardly any of its hits; and people read so many of its passes,
+drawn at random, that the rate of before would have shown, so that the evaluator was not just fooled by the fix. Whether
+a solved failure has returned is in recurrence.py.
+"""
+
+import math
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+import polars as pl
+
+from evalpipe.issues.exposure import Exposure
+from evalpipe.quality.exposure import rate_upper, units_needed
+from evalpipe.quality.sequential import crossing, log_ratio
+from evalpipe.settings import VerificationSettings
+
+Finding = Literal["waiting", "reading", "solved", "not_solved", "fooled", "quiet", "returned"]
+
+_MIN_HITS_READ = 10  # of the hits, all up to this number are read before the rest is judged by them
+_PATIENCE = 3  # times the passes first asked for: a fix that is not proven by then is not
+
+
+class Verification(NamedTuple):
+    """What it takes to call an issue solved, and what there is; the columns of VERIFICATIONS say what each means."""
+
+    finding: Finding
+    reason: str
+    decided_at: datetime | None  # when the last of the evidence became known; None without any
+    release: str | None
+    since: datetime | None
+    releases: tuple[str, ...]
+    rate_before: float
+    target_rate: float
+    n_needed: int
+    n_exposed: int
+    n_flagged: int
+    n_hits_read: int
+    n_hits_confirmed: int
+    n_passes_needed: int
+    n_passes_read: int
+    n_passes_failing: int
+    rate_upper: float | None
+    confidence: float
+
+
+class _Read(NamedTuple):
+    n: int
+    n_failing: int
+
+
+def verify(
+    release: str | None, since: datetime | None, exposure: Exposure, settings: VerificationSettings
+) -> Verification:
+    """What is known of a fix that is said to be in `release`, whose first trace started at `since` (None: not yet).
+
+    Traces count of the releases that were first seen from then on. `solved` needs people: every hit read, or enough of
+    them, and the passes. `not_solved`: they confirmed so many hits that the old rate is twenty times likelier than the
+    target (a sequential test, at settings.confidence). `fooled`: likewise of the passes, or they stay unproven.
+    """
+    before = settings.recurrence_rate if exposure.rate_before is None else exposure.rate_before
+    before = min(max(before, 1e-4), 0.5)
+    target = min(settings.target_rate, settings.target_share * before)
+    releases = [] if since is None else exposure.releases_from(since)
+    seen = exposure.of(releases, since) if since is not None else exposure.of([], datetime.max)
+    hits = _read(seen.readings.filter("is_flagged"))
+    passes = _read(seen.readings.filter(~pl.col("is_flagged"), "is_random"))
+    confidence, tpr = settings.confidence, seen.tpr
+    # A sample with unequal chances says as much as fewer traces with equal ones (Kish 1965).
+    weight, weight_sq = (float(seen.hours[name].sum()) for name in ("judged_weight", "judged_weight_sq"))
+    n_effective = weight**2 / weight_sq if weight_sq else 0.0
+    share = float(seen.hours["flagged_weight"].sum()) / weight if weight else 0.0
+    n_failing = share * n_effective * _failing_share(hits, seen.n_flagged)
+    upper = rate_upper(n_failing, n_effective * tpr, confidence)
+    n_passes_needed = min(settings.max_passes, units_needed(before, confidence))
+    if passes.n_failing:
+        n_passes_needed = max(n_passes_needed, units_needed(before, confidence, passes.n_failing))
+    said = Verification(
+        finding="waiting",
+        reason="",
+        decided_at=seen.latest,
+        release=release,
+        since=since,
+        releases=tuple(releases),
+        rate_before=before,
+        target_rate=target,
+        n_needed=math.ceil(units_needed(target, confidence, hits.n_failing) / tpr),
+        n_exposed=seen.n_judged,
+        n_flagged=seen.n_flagged,
+        n_hits_read=hits.n,
+        n_hits_confirmed=hits.n_failing,
+        n_passes_needed=n_passes_needed,
+        n_passes_read=passes.n,
+        n_passes_failing=passes.n_failing,
+        rate_upper=upper if n_effective else None,
+        confidence=confidence,
+    )
+    return said._replace(**_found(said, exposure, settings, tpr))
+
+
+def _found(
+    said: Verification, exposure: Exposure, settings: VerificationSettings, tpr: float
+) -> dict[str, Finding | str]:
+    """The finding, and the reason in words."""
+    named = said.release or "the release with the fix"
+    if exposure.agreement is None:
+        lacks = "no evaluator judges it, so nothing counts its traffic. A person may still answer for it"
+        return {"finding": "waiting", "reason": lacks}
+    if said.since is None:
+        return {"finding": "waiting", "reason": f"no trace of {named} was seen yet"}
+    bar = crossing(1, 2 * (1 - said.confidence))  # of a single test: 1 / (1 - confidence)
+    worse = log_ratio(said.n_hits_confirmed, said.n_exposed, said.rate_before * tpr, said.target_rate * tpr)
+    if said.n_hits_confirmed and worse >= bar:
+        confirmed = f"people confirmed {said.n_hits_confirmed} of {said.n_hits_read} hits that they read"
+        return {"finding": "not_solved", "reason": f"{confirmed} among {said.n_exposed} traces of {named}"}
+    missed = log_ratio(said.n_passes_failing, said.n_passes_read, said.rate_before, said.target_rate)
+    base = min(settings.max_passes, units_needed(said.rate_before, said.confidence))
+    is_out_of_patience = said.n_passes_read >= _PATIENCE * base
+    proves_passes = said.n_passes_read >= said.n_passes_needed and (
+        said.n_passes_failing == 0
+        or rate_upper(said.n_passes_failing, said.n_passes_read, said.confidence) < said.rate_before
+    )
+    if said.n_passes_failing and (missed >= bar or (is_out_of_patience and not proves_passes)):
+        shown = f"{said.n_passes_failing} of {said.n_passes_read} traces that it passed show the failure to people"
+        return {"finding": "fooled", "reason": f"the evaluator was fooled by {named}: {shown}"}
+    lacks = []
+    if said.rate_upper is None or said.rate_upper >= said.target_rate:
+        # Traffic alone may not be enough: unread hits count as they were found so far.
+        unread = said.n_flagged - said.n_hits_read
+        if said.n_exposed < said.n_needed:
+            lacks.append(f"{said.n_needed - said.n_exposed} more traces of it")
+        if unread > 0:
+            lacks.append(f"{unread} hits to be read by people")
+        if not lacks:
+            lacks.append("more traces of it")
+    if not proves_passes:
+        lacks.append(f"{max(1, said.n_passes_needed - said.n_passes_read)} more of its passes to be read by people")
+    if lacks:
+        return {"finding": "reading", "reason": f"{named} needs {' and '.join(lacks)}"}
+    hits = f"{said.n_hits_confirmed} of {said.n_flagged} hits" if said.n_flagged else "no hit"
+    return {
+        "finding": "solved",
+        "reason": f"among {said.n_exposed} traces of {', '.join(said.releases)} {hits} confirmed by people, and "
+        f"{said.n_passes_failing} of {said.n_passes_read} passes that they read show it: it is in less than "
+        f"{said.rate_upper:.2%} of the traffic, at {said.confidence:.0%} confidence, where it was in "
+        f"{said.rate_before:.1%}",
+    }
+
+
+def _read(readings: pl.DataFrame) -> _Read:
+    return _Read(readings.height, int(readings["is_failure"].sum()))
+
+
+def _failing_share(hits: _Read, n_flagged: int) -> float:
+    """The share of all hits that counts as failures: those confirmed, and of the unread ones as many as among the read.
+
+    While few are read every unread one counts: what nobody has looked at is no proof.
+    """
+    if n_flagged == 0:
+        return 0.0
+    n_unread = max(0, n_flagged - hits.n)
+    share = (hits.n_failing + 0.5) / (hits.n + 1) if hits.n >= _MIN_HITS_READ else 1.0
+    return min(1.0, (hits.n_failing + n_unread * share) / n_flagged)
