@@ -47,9 +47,12 @@ class Exposure:
     rate_before: float | None = None  # share of traffic that showed it before it was fixed; None when unknown
 
     def releases_from(self, since: datetime) -> list[str]:
-        """The releases whose first trace started at `since` or later, in order of it; those before stay what they
-        were."""
-        first = self.hours.group_by("release").agg(pl.col("at").min()).filter(pl.col("at") >= since)
+        """The releases whose first trace started at `since` or later, in order of it: those before stay what they were.
+
+        Traces that name no release are all taken for new ones.
+        """
+        hours = self.hours.filter((pl.col("release") != "") | (pl.col("at") >= since))
+        first = hours.group_by("release").agg(pl.col("at").min()).filter(pl.col("at") >= since)
         return first.sort("at", "release")["release"].to_list()
 
     def of(self, releases: list[str], since: datetime, until: datetime | None = None) -> "Exposure":
@@ -58,6 +61,11 @@ class Exposure:
         if until is not None:
             inside &= pl.col("at") < until
         return Exposure(self.hours.filter(inside), self.readings.filter(inside), self.agreement, self.rate_before)
+
+    def known_at(self, at: datetime) -> "Exposure":
+        """What of it was known then."""
+        hours, readings = self.hours.filter(pl.col("at") <= at), self.readings.filter(pl.col("read_at") <= at)
+        return Exposure(hours, readings, self.agreement, self.rate_before)
 
     @property
     def n_judged(self) -> int:

@@ -7,6 +7,7 @@ completes it, so that the same evidence always gives the same event, whenever it
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -16,7 +17,7 @@ from evalpipe.issues.events import PIPELINE, event
 from evalpipe.issues.exposure import Exposure
 from evalpipe.issues.recurrence import recurrence
 from evalpipe.issues.replay import IssueState, replay
-from evalpipe.issues.resolution import Verification, verify
+from evalpipe.issues.resolution import Verification, first_proof, verify
 from evalpipe.quality.surges import Turn
 from evalpipe.settings import IssueSettings, VerificationSettings
 from evalpipe.tables import ISSUE_EVENTS, TRACKED
@@ -66,7 +67,8 @@ def _of_state(issue: IssueState, evidence: Evidence, settings: VerificationSetti
         case "active":
             return _fix_claimed(issue, evidence.gates)
         case "fix_claimed":
-            return _fix_withdrawn(issue, evidence.gates) or _deployed(issue, evidence.exposure)
+            either = (_fix_withdrawn(issue, evidence.gates), _deployed(issue, evidence.exposure))
+            return min((found for found in either if found is not None), key=lambda found: found.at, default=None)
         case "verifying":
             return _verified(issue, evidence.exposure, settings)
         case "resolved":
@@ -76,43 +78,44 @@ def _of_state(issue: IssueState, evidence: Evidence, settings: VerificationSetti
 
 
 def _fix_claimed(issue: IssueState, gates: Sequence[GateSaid]) -> _Found | None:
-    """A gate passed that had failed for the issue, and none has failed since."""
-    for i in range(len(gates) - 1, 0, -1):
-        gate, before = gates[i], gates[i - 1]
-        if not gate.has_passed or (issue.active_since is not None and gate.decided_at <= issue.active_since):
-            return None
-        if not before.has_passed:
+    """The first gate that passed since the failure was last known to be there, and right after one that failed."""
+    for before, gate in pairwise(gates):
+        is_news = issue.active_since is None or gate.decided_at > issue.active_since
+        if is_news and gate.has_passed and not before.has_passed:
             said = {"gate_id": gate.gate_id, "failed_gate_id": before.gate_id}
             return _Found("fix_claimed", gate.decided_at, said | _named(gate.release))
     return None
 
 
 def _fix_withdrawn(issue: IssueState, gates: Sequence[GateSaid]) -> _Found | None:
-    """The release that was to have the fix failed the gate after all."""
+    """A gate failed again before the fix was deployed, whatever release it judged: the next that passes claims anew."""
     for gate in gates:
         is_later = issue.fix_claimed_at is not None and gate.decided_at > issue.fix_claimed_at
-        if is_later and not gate.has_passed and gate.release == issue.fixed_in:
+        if is_later and not gate.has_passed:
             return _Found("fix_withdrawn", gate.decided_at, {"gate_id": gate.gate_id} | _named(gate.release))
     return None
 
 
 def _deployed(issue: IssueState, exposure: Exposure) -> _Found | None:
-    """A trace of the claimed release was seen; where none is named, of the first one that is new since the claim."""
-    first = exposure.hours.group_by("release").agg(pl.col("at").min()).sort("at", "release")
-    if issue.fixed_in is not None:
-        first = first.filter(pl.col("release") == issue.fixed_in)
-    else:
-        first = first.filter(pl.col("at") >= issue.fix_claimed_at)
-    for release, since in first.head(1).select("release", "at").iter_rows():
+    """A trace of the claimed release was seen; where none is named, of the first one that is new since the claim.
+
+    Traces that name no release are all that there is to see where an application names none.
+    """
+    hours = exposure.hours
+    if issue.fixed_in is None:
+        hours = hours.filter((pl.col("release") != "") | (pl.col("at") >= issue.fix_claimed_at))
+    first = hours.group_by("release").agg(pl.col("at").min()).sort("at", "release")
+    is_it = pl.col("at") >= issue.fix_claimed_at if issue.fixed_in is None else pl.col("release") == issue.fixed_in
+    for release, since in first.filter(is_it).head(1).select("release", "at").iter_rows():
         return _Found("deployed", since, {"since": since.isoformat()} | _named(release))
     return None
 
 
 def _verified(issue: IssueState, exposure: Exposure, settings: VerificationSettings) -> _Found | None:
-    said = verify(issue.fixed_in, issue.deployed_at, exposure, settings)
-    kind = {"solved": "verified", "not_solved": "refuted", "fooled": "refuted"}.get(said.finding)
-    if kind is None or said.decided_at is None:
+    said = first_proof(issue.fixed_in, issue.deployed_at, exposure, settings)
+    if said is None or said.decided_at is None:
         return None
+    kind = "verified" if said.finding == "solved" else "refuted"
     names = ("finding", "reason", "n_exposed", "n_flagged", "n_hits_read", "n_hits_confirmed", "n_passes_read")
     names += ("n_passes_failing", "rate_before", "rate_upper", "target_rate", "confidence")
     figures = {name: getattr(said, name) for name in names}

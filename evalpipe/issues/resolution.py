@@ -7,7 +7,7 @@ a solved failure has returned is in recurrence.py.
 """
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 import polars as pl
@@ -64,7 +64,7 @@ def verify(
     before = min(max(before, 1e-4), 0.5)
     target = min(settings.target_rate, settings.target_share * before)
     releases = [] if since is None else exposure.releases_from(since)
-    seen = exposure.of(releases, since) if since is not None else exposure.of([], datetime.max)
+    seen = exposure.of(releases, since) if since is not None else exposure.of([], datetime.max.replace(tzinfo=UTC))
     hits = _read(seen.readings.filter("is_flagged"))
     passes = _read(seen.readings.filter(~pl.col("is_flagged"), "is_random"))
     confidence, tpr = settings.confidence, seen.tpr
@@ -98,6 +98,28 @@ def verify(
         confidence=confidence,
     )
     return said._replace(**_found(said, exposure, settings, tpr))
+
+
+def first_proof(
+    release: str | None, since: datetime | None, exposure: Exposure, settings: VerificationSettings
+) -> Verification | None:
+    """The first day's end at which the fix was proven or refuted by what was known then; None when it is neither.
+
+    Day by day, so that what came later, a return in a later release among it, does not change what was known.
+    """
+    if since is None:
+        return None
+    seen = exposure.of(exposure.releases_from(since), since)
+    known = pl.concat([seen.hours["at"], seen.readings["read_at"]])
+    for at in _last_of_each_day(known):
+        said = verify(release, since, exposure.known_at(at), settings)
+        if said.finding in ("solved", "not_solved", "fooled"):
+            return said
+    return None
+
+
+def _last_of_each_day(times: pl.Series) -> list[datetime]:
+    return times.to_frame("at").group_by(pl.col("at").dt.date()).agg(last=pl.col("at").max())["last"].sort().to_list()
 
 
 def _found(
