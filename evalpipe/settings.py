@@ -185,7 +185,7 @@ class VerificationSettings(_Stage):
     calm_ratio: float = Field(default=1.3, ge=1)  # and calm again only below here
     escalation_floor: Count = 5  # flagged traces in these hours: below it nothing escalates
     escalation_error: float = Field(default=0.001, gt=0, lt=1)  # chance that usual traffic looks so in one comparison
-    dwell_hours: Count = 12  # a change of state must hold so long: one odd hour is no trend
+    dwell_hours: Count = 12  # calm must have lasted so long before an escalation ends: it does not flap
 
 
 class AlertSettings(_Stage):
