@@ -98,6 +98,7 @@ class ReviewSettings(_Stage):
     default_reviewer: str = "reviewer"
     control_share: Share = 0.1  # random traces: the only unbiased view of all traffic
     uncertainty_share: Share = 0.15  # traces on which the evaluators are unsure or disagree
+    verification_share: Share = 0.4  # of a queue at most, to check fixes: new failures must still be found
     second_share: Share = 0.1  # of a queue, read by a second reviewer too: how far people agree
     carry_cycles: Count = 1  # an unread trace competes in so many later queues, then expires
     estimate_days: Count = 28  # traffic that an estimate of prevalence speaks for: four queues
@@ -174,7 +175,6 @@ class VerificationSettings(_Stage):
     target_share: float = Field(default=0.25, gt=0, le=1)  # and in less than this share of what it was before
     confidence: Share = 0.95  # that it is below the target
     max_passes: Count = 100  # a week's reading: more passes than this are never asked for one issue
-    queue_share: Share = 0.3  # of a queue that may go to verification: new failures must still be found
     recurrence_error: float = Field(default=0.05, gt=0, lt=1)  # chance ever to call a solved issue returned wrongly
     recurrence_rate: float = Field(default=0.02, gt=0, lt=1)  # the least share of traffic that counts as a return
     epoch_days: Count = 28  # the search for a return starts anew with each release, and after so many days

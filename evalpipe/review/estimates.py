@@ -8,6 +8,7 @@ import polars as pl
 from evalpipe.quality.intervals import wilson
 from evalpipe.quality.sampling import Estimate, lift, weighted_share
 from evalpipe.review.queue.arms import DRAWN
+from evalpipe.review.queue.confirming import ARM
 from evalpipe.settings import ReviewSettings
 from evalpipe.tables import PREVALENCE, QUEUE_YIELD
 
@@ -20,10 +21,12 @@ def yield_frame(queued: pl.DataFrame, findings: pl.DataFrame, settings: ReviewSe
 
     One row for each cycle and arm, and one for each arm over all of them: a control of ten traces a week says little.
     A trace counts once a cycle, in the last cycle that queued it: it was carried over because nobody had read it.
-    Second opinions on earlier traces, and draws that are none any more, belong to no arm.
+    Second opinions on earlier traces, and draws that are none any more, belong to no arm; verification looks for
+    nothing, and has no yield.
     """
     lapsed = (pl.col("arm") == "anomaly") & pl.col("queue").is_in(DRAWN)
-    firsts = queued.filter(~pl.col("is_second_opinion").fill_null(False), ~lapsed).unique(["cycle", "trace_id"])
+    searched = queued.filter(pl.col("arm") != ARM, ~lapsed, ~pl.col("is_second_opinion").fill_null(False))
+    firsts = searched.unique(["cycle", "trace_id"])
     is_last = pl.col("cycle") == pl.col("cycle").max().over("trace_id")
     read = firsts.join(findings, on="trace_id", how="left").with_columns(is_failure=pl.when(is_last).then("is_failure"))
     counts = (

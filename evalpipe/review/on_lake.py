@@ -22,6 +22,7 @@ from evalpipe.review.annotations import (
 )
 from evalpipe.review.estimates import prevalence_frame, yield_frame
 from evalpipe.review.queue.arms import unsureness_frame
+from evalpipe.review.queue.confirming import wanted_frame
 from evalpipe.review.queue.cycles import cycle_days, cycle_of, cycles_before
 from evalpipe.review.queue.experience import finding_frame, history_frame
 from evalpipe.review.queue.queues import N_DISPUTE_CYCLES, Past, candidate_frame
@@ -43,6 +44,7 @@ from evalpipe.tables import (
     TRACES,
     TRUTH_SOURCES,
     VERDICTS,
+    VERIFICATIONS,
 )
 
 
@@ -58,6 +60,7 @@ def queue_of_cycle(lake: Lake, cycle: str, reviewers: Sequence[Reviewer], settin
         disputed=lake.read(LABELS, pl.col("is_disputed")).select("trace_id").unique(),
         unsureness=unsureness_frame(_verdicts_before_reading(lake, queued, annotations, cycle)),
         history=history_frame(earlier, finding_frame(annotations)),
+        wanted=_wanted(lake, cycle, settings),
     )
     traces = lake.scan(TRACES).filter(CLOSED)
     of_cycle = traces.filter(in_cycle)
@@ -143,6 +146,19 @@ def _read_by(queued: pl.DataFrame, annotations: pl.DataFrame) -> pl.DataFrame:
     strangers = said.join(queued, on=["trace_id", "reviewer"], how="anti").select("trace_id")
     firsts = queued.filter(~pl.col("is_second_opinion").fill_null(False)).join(strangers, on="trace_id", how="semi")
     return pl.concat([said, firsts.select("trace_id", "reviewer")]).unique().sort(pl.all())
+
+
+def _wanted(lake: Lake, cycle: str, settings: ReviewSettings) -> pl.DataFrame:
+    """What fixes need read, out of the traffic of the cycle."""
+    asked = lake.read(VERIFICATIONS)
+    in_cycle, of_issues = (
+        pl.col("day").is_between(*cycle_days(cycle)),
+        pl.col("issue_id").is_in(asked["issue_id"].to_list()),
+    )
+    columns = ("issue_id", "version", "trace_id", "outcome")
+    verdicts = lake.scan(VERDICTS).filter(in_cycle, of_issues).select(columns).collect()
+    releases = lake.scan(TRACES).filter(in_cycle, CLOSED).select("trace_id", "service_version").collect()
+    return wanted_frame(asked, verdicts, releases, cycle, settings)
 
 
 def _skipped(events: pl.DataFrame) -> pl.DataFrame:

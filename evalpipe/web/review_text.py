@@ -30,6 +30,7 @@ LABELS = {
     "asked_again": "asks for what it was told",
     "control": "random sample",
     "uncertainty": "evaluators unsure",
+    "verification": "checks a fix",
 }
 """What each queue and signal is called before people who read traces, not tables."""
 

@@ -1,7 +1,8 @@
-"""The three arms of a queue: what is drawn at random, what the evaluators are unsure of, and in which order the rest.
+"""Three arms of a queue: what is drawn at random, what the evaluators are unsure of, and in which order the rest.
 
 The control and uncertainty arms are random samples of all traces with known chances, and speak for all traffic
-(estimates.py). The anomaly arm is chosen, and speaks for nothing but itself. Who reads is in dealing.py.
+(estimates.py). The anomaly arm is chosen, and speaks for nothing but itself. What is read to verify a fix is in
+confirming.py, who reads in dealing.py.
 """
 
 import hashlib
@@ -72,7 +73,7 @@ def chance_arms(
     cycle and the trace decides: drawn again, the arms are the same. Adds arm, inclusion_probability and place, in
     (0, 1), by which each arm is spread over the queue.
     """
-    uniforms = _uniforms(pool["trace_id"], f"{settings.seed}/{cycle}/")
+    uniforms = draws_of(pool["trace_id"], f"{settings.seed}/{cycle}/")
     sizes = pool.join(unsureness, on="trace_id", how="left", maintain_order="left")
     n_control = _n_drawn(settings.control_share, n_slots)
     n_drawn = {
@@ -122,7 +123,7 @@ def by_impact(pool: pl.DataFrame, n_slots: int, settings: ReviewSettings) -> pl.
 
 def second_draw(trace_ids: pl.Series, cycle: str, settings: ReviewSettings) -> list[str]:
     """`trace_ids` in the order in which they are given a second reader: by hash, whatever arm they are in."""
-    order = np.argsort(_uniforms(trace_ids, f"{settings.seed}/{cycle}/second/")["control"], kind="stable")
+    order = np.argsort(draws_of(trace_ids, f"{settings.seed}/{cycle}/second/")["control"], kind="stable")
     return trace_ids[order].to_list()
 
 
@@ -131,7 +132,7 @@ def _n_drawn(share: float, n_slots: int) -> int:
     return min(n_slots, max(1, math.floor(share * n_slots + 0.5))) if share > 0 else 0
 
 
-def _uniforms(trace_ids: pl.Series, salt: str) -> dict[str, Floats]:
+def draws_of(trace_ids: pl.Series, salt: str) -> dict[str, Floats]:
     """Two independent numbers in [0, 1) for each trace, from one hash of the salt and its id."""
     digests = b"".join(hashlib.sha256((salt + trace_id).encode()).digest()[:16] for trace_id in trace_ids)
     words = np.frombuffer(digests, dtype=">u8").reshape(-1, 2) >> 11  # 53 bits, as many as a float holds

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import polars as pl
 
 from evalpipe.review.queue.arms import UNSURENESS, by_impact, chance_arms, second_draw
+from evalpipe.review.queue.confirming import ARM, WANTED, confirming_arm
 from evalpipe.review.queue.cycles import cycles_before
 from evalpipe.review.queue.dealing import Dealer
 from evalpipe.review.queue.experience import HISTORY
@@ -33,6 +34,7 @@ class Past(NamedTuple):
     disputed: pl.DataFrame = CANDIDATES.empty().select("trace_id")  # readers disagree on it
     unsureness: pl.DataFrame = pl.DataFrame(schema=UNSURENESS)  # of the evaluators, on traces of this cycle
     history: pl.DataFrame = pl.DataFrame(schema=HISTORY)  # of the cycles before
+    wanted: pl.DataFrame = pl.DataFrame(schema=WANTED)  # to verify fixes
 
 
 def candidate_frame(
@@ -46,11 +48,12 @@ def candidate_frame(
 ) -> pl.DataFrame:
     """CANDIDATES of `cycle` from TRACE_SIGNALS and TRACES rows of its days; rank is the reading order per reviewer.
 
-    Three arms share the reviewers' capacity: control and uncertainty, drawn at random with known chances
-    (`chance_arms`), and anomaly, the rest by impact (`by_impact`), certain once the signals are known. In the anomaly
-    arm stand also what was queued in the `carry_cycles` cycles before and read by nobody, with the priority it had,
-    and traces on which readers disagree, for a reader who has not seen them. Unread control traces expire.
-    `traces` holds also the earlier traces that may come back, where reviewers have domains.
+    Four arms share the reviewers' capacity: control and uncertainty, drawn at random with known chances
+    (`chance_arms`), verification, what fixes have to be checked by (`confirming_arm`), and anomaly, the rest by impact
+    (`by_impact`), certain once the signals are known. In the anomaly arm stand also what was queued in the
+    `carry_cycles` cycles before and read by nobody, with the priority it had, and traces on which readers disagree,
+    for a reader who has not seen them. Unread control and verification traces expire. `traces` holds also the earlier
+    traces that may come back, where reviewers have domains.
 
     `reviewed` (trace_id, reviewer) is what was read. What a reviewer has read out of this queue stays in it, as
     'reviewed', and takes capacity; what somebody read otherwise (a program, say) is left out of the anomaly arm.
@@ -66,6 +69,9 @@ def candidate_frame(
     n_seconds = _n_seconds(reviewers, disputed.height, settings.second_share)
     n_slots = min(sum(reviewer.capacity for reviewer in reviewers) - n_seconds, pool.height)
     chance = chance_arms(pool, past.unsureness, cycle, n_slots, settings)
+    others = pool.filter(~_among(chance))
+    confirming = confirming_arm(others, past.wanted, kept, n_slots, settings.verification_share)
+    chance = pl.concat([chance, confirming.select(chance.columns)])
     carried = _carried(past, cycle, facts, settings.carry_cycles)
     carried = carried.filter(~_among(reviewed) | _among(kept), ~_among(past.disputed))
     ranked = by_impact(pl.concat([pool, carried], how="diagonal"), n_slots - chance.height, settings)
@@ -91,7 +97,7 @@ class _Taken(NamedTuple):
     """What may stand in the queue, before it is dealt: CANDIDATES-like rows with `fits`."""
 
     kept: pl.DataFrame  # read out of an earlier build of this queue
-    chance: pl.DataFrame  # the control and uncertainty arms
+    chance: pl.DataFrame  # the control, uncertainty and verification arms
     disputed: pl.DataFrame  # of earlier cycles, for one more opinion
     unread: pl.DataFrame  # the anomaly arm, in order, longer than it will be
 
@@ -165,7 +171,7 @@ def _carried(past: Past, cycle: str, facts: pl.DataFrame, n_cycles: int) -> pl.D
         past.queued.filter(
             pl.col("cycle") < cycle,
             origin.is_in(cycles_before(cycle, n_cycles)),
-            pl.col("arm") != "control",
+            ~pl.col("arm").is_in(["control", ARM]),
             ~pl.col("is_second_opinion").fill_null(False),
         ).with_columns(carried_from=origin, is_flagged=pl.lit(True)),
         facts,
