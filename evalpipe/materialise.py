@@ -20,7 +20,10 @@ from evalpipe.plan import CODE_VERSIONS, stale
 from evalpipe.ranges import day_ranges
 
 _MAX_WORKERS = 4  # each holds some 400 MB while it generates
-_BY_DAY = {"raw_otlp", "spans", "traces", "sessions", "trace_features", "trace_signals", "verdicts"}
+_BY_DAY = {
+    *("raw_otlp", "spans", "traces", "sessions", "trace_features", "trace_signals"),
+    *("verdicts", "verdict_counts"),
+}
 
 
 # So that the UI files the run under the code location that it belongs to.

@@ -41,6 +41,7 @@ from evalpipe.tables import (
     TRACE_FEATURES,
     TRACE_SIGNALS,
     TRACES,
+    VERDICT_COUNTS,
     VERDICTS,
     Table,
 )
@@ -64,10 +65,12 @@ CODE_VERSIONS: Mapping[str, str] = {
     "agreement": "1",
     "evaluators": "1",
     "verdicts": "2",
+    "verdict_counts": "1",
     "candidates": "2",
     "queue_yield": "1",
     "prevalence": "1",
     "evaluator_quality": "2",
+    "issue_rates": "1",
     "coverage": "1",
     "coverage_report": "3",
 }
@@ -278,6 +281,13 @@ def _evaluator_quality(home: Home) -> dict[str, object]:
     return {WHOLE: [_made_from(home, LABELS), _rows(home, EVALUATORS)]}
 
 
+def _issue_rates(home: Home) -> dict[str, object]:
+    if home.lake.version(VERDICT_COUNTS) is None:
+        return {}
+    counts = home.lake.made_from(VERDICT_COUNTS, [str(day) for day in traffic_days(home)])
+    return {WHOLE: [counts, _rows(home, EVALUATOR_QUALITY)]}
+
+
 def _coverage(home: Home) -> dict[str, object]:
     if home.lake.version(ISSUES) is None:
         return {}
@@ -320,7 +330,9 @@ _INPUTS: Mapping[str, Callable[[Home], dict[str, object]]] = {
     "queue_yield": _queue_yield,
     "prevalence": _prevalence,
     "verdicts": _verdicts,
+    "verdict_counts": _after(VERDICTS),
     "evaluator_quality": _evaluator_quality,
+    "issue_rates": _issue_rates,
     "coverage": _coverage,
     "coverage_report": _coverage_report,
 }

@@ -25,11 +25,13 @@ generate_job = dg.define_asset_job(
     "generate_job", dg.AssetSelection.assets("evaluators"), description="Generate one issue's evaluator again."
 )
 verdicts_job = dg.define_asset_job(
-    "verdicts_job", dg.AssetSelection.assets("verdicts"), description="Judge the traces of a day or a range."
+    "verdicts_job",
+    dg.AssetSelection.assets("verdicts", "verdict_counts"),
+    description="Judge the traces of a day or a range, and count what was found.",
 )
 coverage_job = dg.define_asset_job(
     "coverage_job",
-    dg.AssetSelection.assets("prevalence", "evaluator_quality", "coverage", "coverage_report"),
+    dg.AssetSelection.assets("prevalence", "evaluator_quality", "issue_rates", "coverage", "coverage_report"),
     description="Measure every evaluator, what the suite covers, and write the report.",
 )
 maintenance_job = dg.define_asset_job(
