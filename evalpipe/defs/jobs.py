@@ -8,6 +8,9 @@ OBSERVED = ("raw_otlp", "spans", "traces", "sessions", "trace_features", "trace_
 ANNOTATED = ("annotations", "issue_events", "labels", "issues", "issue_proposals", "agreement", "queue_yield")
 """What one run makes of new annotations, in order; generation comes after it."""
 
+JUDGED = ("verdicts", "verdict_counts")
+"""What one run says of a day's traffic, in order."""
+
 observe_job = dg.define_asset_job(
     "observe_job",
     dg.AssetSelection.assets(*OBSERVED),
@@ -26,7 +29,7 @@ generate_job = dg.define_asset_job(
 )
 verdicts_job = dg.define_asset_job(
     "verdicts_job",
-    dg.AssetSelection.assets("verdicts", "verdict_counts"),
+    dg.AssetSelection.assets(*JUDGED),
     description="Judge the traces of a day or a range, and count what was found.",
 )
 coverage_job = dg.define_asset_job(
