@@ -6,18 +6,14 @@ import dagster as dg
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)  # backfill_policy warns in every process that starts
 
-from evalpipe.defs.assets import annotate, findings, generate, iterate, lifecycle, observe, upkeep  # noqa: E402
+from evalpipe.defs import assets  # noqa: E402
 from evalpipe.defs.checks import CHECKS  # noqa: E402
 from evalpipe.defs.jobs import JOBS  # noqa: E402
 from evalpipe.defs.resources import HomeResource  # noqa: E402
 from evalpipe.defs.schedules import SCHEDULES  # noqa: E402
 from evalpipe.defs.sensors import SENSORS  # noqa: E402
 
-ASSETS = [
-    asset
-    for asset in dg.load_assets_from_modules([observe, annotate, findings, generate, iterate, lifecycle, upkeep])
-    if isinstance(asset, dg.AssetsDefinition)
-]
+ASSETS = [asset for asset in dg.load_assets_from_package_module(assets) if isinstance(asset, dg.AssetsDefinition)]
 
 defs = dg.Definitions(
     assets=ASSETS,

@@ -21,7 +21,10 @@ from evalpipe.ranges import day_ranges
 
 _MAX_WORKERS = 4  # each holds some 400 MB while it generates
 _MAX_ROUNDS = 4  # what the evidence says of an issue changes what it was said of; that settles in two
-_BY_DAY = {"raw_otlp", "spans", "traces", "sessions", "trace_features", "trace_signals", "verdicts"}
+_BY_DAY = {
+    *("raw_otlp", "spans", "traces", "sessions", "trace_features", "trace_signals"),
+    *("verdicts", "verdict_counts"),
+}
 
 
 # So that the UI files the run under the code location that it belongs to.

@@ -69,10 +69,12 @@ CODE_VERSIONS: Mapping[str, str] = {
     "agreement": "1",
     "evaluators": "1",
     "verdicts": "2",
+    "verdict_counts": "1",
     "candidates": "2",
     "queue_yield": "1",
     "prevalence": "1",
     "evaluator_quality": "2",
+    "issue_rates": "1",
     "issue_transitions": "1",
     "verifications": "1",
     "coverage": "1",
@@ -294,6 +296,13 @@ def _evaluator_quality(home: Home) -> dict[str, object]:
     return {WHOLE: [_made_from(home, LABELS), _rows(home, EVALUATORS)]}
 
 
+def _issue_rates(home: Home) -> dict[str, object]:
+    if home.lake.version(VERDICT_COUNTS) is None:
+        return {}
+    counts = home.lake.made_from(VERDICT_COUNTS, [str(day) for day in traffic_days(home)])
+    return {WHOLE: [counts, _rows(home, EVALUATOR_QUALITY)]}
+
+
 def _issue_transitions(home: Home) -> dict[str, object]:
     return {TRANSITIONS: _evidence(home)} if home.lake.version(ISSUE_EVENTS) is not None else {}
 
@@ -350,7 +359,9 @@ _INPUTS: Mapping[str, Callable[[Home], dict[str, object]]] = {
     "queue_yield": _queue_yield,
     "prevalence": _prevalence,
     "verdicts": _verdicts,
+    "verdict_counts": _after(VERDICTS),
     "evaluator_quality": _evaluator_quality,
+    "issue_rates": _issue_rates,
     TRANSITIONS: _issue_transitions,
     "verifications": _verifications,
     "coverage": _coverage,

@@ -18,6 +18,7 @@ from evalpipe.tables import (
     SPANS,
     TRACE_SIGNALS,
     TRACES,
+    VERDICT_COUNTS,
     VERDICTS,
     Table,
 )
@@ -84,6 +85,7 @@ _KEYED = (
     ISSUE_EVENTS,
     EVALUATORS,
     VERDICTS,
+    VERDICT_COUNTS,
     EVALUATOR_QUALITY,
 )
 

@@ -8,6 +8,15 @@ OBSERVED = ("raw_otlp", "spans", "traces", "sessions", "trace_features", "trace_
 ANNOTATED = ("annotations", "issue_events", "labels", "issues", "issue_proposals", "agreement", "queue_yield")
 """What one run makes of new annotations, in order; generation comes after it."""
 
+JUDGED = ("verdicts", "verdict_counts")
+"""What one run says of a day's traffic, in order."""
+
+MEASURED = (
+    *("prevalence", "evaluator_quality", "issue_rates", "issue_transitions", "verifications"),
+    *("coverage", "coverage_report"),
+)
+"""What one run measures: agreement with people, rates in traffic, what these say of the issues, and coverage."""
+
 observe_job = dg.define_asset_job(
     "observe_job",
     dg.AssetSelection.assets(*OBSERVED),
@@ -25,13 +34,13 @@ generate_job = dg.define_asset_job(
     "generate_job", dg.AssetSelection.assets("evaluators"), description="Generate one issue's evaluator again."
 )
 verdicts_job = dg.define_asset_job(
-    "verdicts_job", dg.AssetSelection.assets("verdicts"), description="Judge the traces of a day or a range."
+    "verdicts_job",
+    dg.AssetSelection.assets(*JUDGED),
+    description="Judge the traces of a day or a range, and count what was found.",
 )
 coverage_job = dg.define_asset_job(
     "coverage_job",
-    dg.AssetSelection.assets(
-        "prevalence", "evaluator_quality", "issue_transitions", "verifications", "coverage", "coverage_report"
-    ),
+    dg.AssetSelection.assets(*MEASURED),
     description="Measure every evaluator, what the suite covers, and write the report.",
 )
 maintenance_job = dg.define_asset_job(

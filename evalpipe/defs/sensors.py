@@ -1,12 +1,12 @@
 """Sensors: what landed is taken in, and just the issues whose labels changed are generated again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import dagster as dg
 
 from evalpipe.dagster_home import ISSUE_TAG
-from evalpipe.defs.jobs import ANNOTATED, OBSERVED, annotations_job, generate_job, observe_job, verdicts_job
+from evalpipe.defs.jobs import ANNOTATED, JUDGED, OBSERVED, annotations_job, generate_job, observe_job, verdicts_job
 from evalpipe.defs.partitions import BY_ISSUE
 from evalpipe.defs.resources import HomeResource
 from evalpipe.ids import content_hash
@@ -111,10 +111,21 @@ def annotation_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="New traffic or a new evaluator: judge the days that lack its verdicts.",
 )
-def judging_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
-    inputs = stale(home.open(), "verdicts", home.now()).should_be
-    if not inputs:
-        return dg.SkipReason("every day in the window was judged by the suite as it stands")
+def judging_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult | dg.SkipReason:
+    opened, now = home.open(), home.now()
+    if inputs := stale(opened, "verdicts", now).should_be:
+        return _judging(inputs, JUDGED)
+    if inputs := stale(opened, "verdict_counts", now).should_be:
+        going_on = dg.RunsFilter(job_name="verdicts_job", statuses=_UNFINISHED)
+        if context.instance.get_runs(going_on, limit=1):
+            return dg.SkipReason("verdicts_job is running; it counts what it has judged")
+        # Judged days whose counting was cut off: they are not judged again for it.
+        return _judging(inputs, JUDGED[1:])
+    return dg.SkipReason("every day in the window was judged by the suite as it stands")
+
+
+def _judging(inputs: Mapping[str, int], assets: Sequence[str]) -> dg.SensorResult:
+    """A run for each range of days, of these assets of the job."""
     # The key of a run is its inputs, so that Dagster starts it once.
     return dg.SensorResult(
         run_requests=[
@@ -123,6 +134,7 @@ def judging_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
                 run_key=f"verdicts_job:{first}:{last}:"
                 + content_hash([inputs[day] for day in sorted(inputs) if first <= day <= last]),
                 tags={_RANGE_START: first, _RANGE_END: last},
+                asset_selection=[dg.AssetKey(asset) for asset in assets],
             )
             for first, last in day_ranges(list(inputs))
         ]

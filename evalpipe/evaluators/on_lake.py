@@ -1,27 +1,30 @@
-"""Evaluators over the lake: which are trusted now, their verdicts on a day's traces, their agreement with people."""
+"""Evaluators over the lake: which are trusted now, their verdicts on traffic, its rates, and agreement with people."""
 
 from collections.abc import Collection, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
 from evalpipe.evaluators.artifact import Artifact
 from evalpipe.evaluators.catalog import current_evaluators, load
 from evalpipe.evaluators.measure import measure, status_of
+from evalpipe.evaluators.rates import N_WEEKS, count_frame, rate_frame
 from evalpipe.evaluators.run import fields_of, run_evaluators
 from evalpipe.evaluators.view import evaluator_view, needs_features
 from evalpipe.lake.store import Lake
 from evalpipe.quality.coverage import latest_quality
-from evalpipe.settings import QualitySettings, Settings
+from evalpipe.settings import MonitorSettings, QualitySettings, Settings
 from evalpipe.tables import (
     CLOSED,
     EVALUATOR_QUALITY,
     EVALUATORS,
+    ISSUE_RATES,
     ISSUES,
     LABELS,
     SETTLED,
     TRACE_FEATURES,
     TRACES,
+    VERDICT_COUNTS,
     VERDICTS,
 )
 
@@ -68,6 +71,23 @@ def verdicts_on(lake: Lake, day: date, artifacts: Sequence[Artifact], settings: 
     said = run_evaluators(artifacts, view_of(lake, traces, fields_of(artifacts)), llm=settings.llm)
     fresh = VERDICTS.conform(said.with_columns(day=pl.lit(day), inclusion_probability=pl.lit(1.0)))
     return pl.concat([earlier, fresh]).sort(VERDICTS.key)
+
+
+def counts_on(lake: Lake, day: date) -> pl.DataFrame:
+    """VERDICT_COUNTS of `day`, of every version that has judged it."""
+    on_day = pl.col("day") == day
+    said = lake.scan(VERDICTS).filter(on_day).drop("explanation").collect()
+    started = lake.scan(TRACES).filter(on_day).select("trace_id", "start_unix_ns", "service_name", "service_version")
+    return count_frame(said, started.collect())
+
+
+def rates_now(lake: Lake, settings: MonitorSettings) -> pl.DataFrame:
+    """ISSUE_RATES of the weeks up to the last day with counts."""
+    last = lake.scan(VERDICT_COUNTS).select(pl.col("day").max()).collect().item()
+    if last is None:
+        return ISSUE_RATES.empty()
+    recent = lake.read(VERDICT_COUNTS, pl.col("day") > last - timedelta(weeks=N_WEEKS))
+    return rate_frame(recent, lake.read(EVALUATOR_QUALITY), settings.confidence)
 
 
 def quality_of_all(lake: Lake, settings: Settings, now: datetime) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from evalpipe.defs.resources import HomeResource
 from evalpipe.defs.sensors import annotation_sensor, judging_sensor, landing_sensor
 from evalpipe.home import Home
 from evalpipe.review.on_lake import deliver
-from evalpipe.tables import ANNOTATIONS, EVALUATORS, ISSUES, LABELS, TRACES
+from evalpipe.tables import ANNOTATIONS, EVALUATORS, ISSUES, LABELS, TRACES, VERDICT_COUNTS, VERDICTS
 from evalpipe_tests.cli.test_bad_input import otlp_line
 
 
@@ -101,6 +101,22 @@ def test_what_failed_three_times_on_the_same_input_waits_for_a_person(home_copy:
         skipped = landing_sensor(context)
     assert isinstance(skipped, dg.SkipReason)
     assert "observe_job failed 3 times on the same input" in str(skipped.skip_message)
+
+
+def test_a_judged_day_whose_counting_was_cut_off_is_counted_and_not_judged_again(home_copy: Home):
+    day = home_copy.lake.read(VERDICTS)["day"].max()
+    counted = home_copy.lake.read(VERDICT_COUNTS, pl.col("day") == day)
+    home_copy.lake.replace(VERDICT_COUNTS, counted, partition=day, made_from=1)
+    (request,) = tick(judging_sensor, home_copy)
+    assert request.job_name == "verdicts_job"
+    assert request.asset_selection == [dg.AssetKey("verdict_counts")]
+    assert request.tags["dagster/asset_partition_range_start"] == str(day)
+    with dg.instance_for_test() as instance:
+        context = dg.build_sensor_context(instance=instance, resources={"home": HomeResource(root=str(home_copy.root))})
+        instance.create_run_for_job(defs.resolve_job_def("verdicts_job"))
+        skipped = judging_sensor(context)
+    assert isinstance(skipped, dg.SkipReason)
+    assert "it counts what it has judged" in str(skipped.skip_message)
 
 
 def annotate(home: Home, tmp_path: Path, failure_mode: str, trace_ids: list[str]) -> None:
