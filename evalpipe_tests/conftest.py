@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 # Read when dagster, litellm and dspy are first imported: no test talks to anything but loopback.
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
@@ -22,6 +24,10 @@ from evalpipe.home import Home  # noqa: E402
 
 if TYPE_CHECKING:
     from evalpipe.walkthrough import Walked
+
+# How long an example takes says something of the machine and what else it does, and nothing of evalpipe.
+hypothesis_settings.register_profile("evalpipe", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("evalpipe")
 
 MONDAY = date(2026, 3, 2)
 
