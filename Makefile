@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JAVASCRIPT := evalpipe_tests/web/javascript
+# Tests that run side by side, each worker with some 700 MB; one file is quicker without: pytest FILE.
+WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_DISABLE_TELEMETRY := 1
 
@@ -11,7 +13,7 @@ demo: .venv/installed
 	$(BIN)/evalpipe demo
 
 test: .venv/installed-dev $(JAVASCRIPT)/node_modules/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 up: .venv/installed
 	$(BIN)/evalpipe up

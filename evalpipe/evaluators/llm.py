@@ -2,6 +2,7 @@
 judge.py and generation/; how a completion is had, kept and paid for, in completions.py.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from evalpipe.evaluators.ledger import Ledger, total_cost
 from evalpipe.settings import LlmSettings
 
 MAX_ANSWER_TOKENS = 2_000  # a critique and a verdict; a model that rambles on is cut and counted as a fault
+# dspy parses a signature as Python, and CPython 3.11 may raise SystemError when two threads parse at once (gh-106905).
+_PARSING = threading.Lock()
 
 
 class Answer(NamedTuple):
@@ -78,7 +81,8 @@ def signature(question: str, instruction: str) -> Any:
     """A dspy signature such as 'trace: str -> critique: str, failed: bool' under an instruction."""
     import dspy
 
-    return dspy.make_signature(question, instruction)
+    with _PARSING:
+        return dspy.make_signature(question, instruction)
 
 
 class _Engine:

@@ -1,7 +1,9 @@
 """`evalpipe serve` in a process of its own, which can be killed and started again on the same home and port."""
 
+import contextlib
 import http.client
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,6 +15,8 @@ from typing import Self
 
 SERVE = ("-m", "evalpipe", "serve")
 _START_S = 60.0  # a cold import on a busy machine
+_PORTS = (20_000, 32_768)  # Linux gives away 32768 and above (net.ipv4.ip_local_port_range)
+_CHANCE = random.SystemRandom()  # two processes of tests that begin with the same seed differ
 
 
 class Receiver:
@@ -84,8 +88,11 @@ class Receiver:
 
 
 def _free_ports(n: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
-    ports = [server.getsockname()[1] for server in sockets]
-    for server in sockets:
-        server.close()
+    """Below those that the kernel gives away by itself: while a receiver is dead, nobody else gets its ports."""
+    ports: list[int] = []
+    while len(ports) < n:
+        with contextlib.suppress(OSError):
+            port = _CHANCE.randrange(*_PORTS)
+            socket.create_server(("127.0.0.1", port)).close()
+            ports.append(port)
     return ports

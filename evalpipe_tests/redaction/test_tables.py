@@ -31,7 +31,7 @@ def finds(column: str | None) -> set[str]:
         ({"identity": "email", "attributes": "card"}, set(), {"email", "card"}, {"email"}),
         ({"content": "email card", "identity": "card"}, {"email", "card"}, {"email", "card"}, {"card"}),
     ],
-    ids=str,
+    ids=["none", "content", "identity and attributes", "content and identity"],
 )
 def test_each_group_of_columns_has_its_detectors_and_what_is_left_over_has_all(
     groups: dict, in_content: set, in_leftover: set, in_identity: set
