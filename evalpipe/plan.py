@@ -78,7 +78,7 @@ CODE_VERSIONS: Mapping[str, str] = {
     "issue_transitions": "1",
     "verifications": "1",
     "coverage": "1",
-    "coverage_report": "3",
+    "coverage_report": "4",
 }
 """Every asset in the order in which `evalpipe run` materialises them, which is an order of the asset graph."""
 
@@ -330,7 +330,7 @@ def _coverage_report(home: Home) -> dict[str, object]:
     if home.lake.version(COVERAGE) is None:
         return {}
     traces = home.lake.made_from(TRACES, [str(day) for day in traffic_days(home)])
-    findings = [_made_from(home, table) for table in (QUEUE_YIELD, PREVALENCE, AGREEMENT, ISSUE_PROPOSALS)]
+    findings = [_made_from(home, table) for table in (QUEUE_YIELD, PREVALENCE, AGREEMENT, ISSUE_PROPOSALS, ISSUE_RATES)]
     return {WHOLE: [_made_from(home, COVERAGE), _rows(home, GATE_RUNS), findings, traces]}
 
 

@@ -14,6 +14,7 @@ from evalpipe.quality.coverage import coverage_frame, verdict_rates
 from evalpipe.report.charts import mcc_over_time
 from evalpipe.report.completeness import completeness_frame
 from evalpipe.report.html import coverage_page
+from evalpipe.report.releases import release_frame
 from evalpipe.report.summary import ReportTables, issue_table, summarise
 from evalpipe.settings import Settings
 from evalpipe.tables import (
@@ -25,11 +26,13 @@ from evalpipe.tables import (
     GATE_RESULTS,
     GATE_RUNS,
     ISSUE_PROPOSALS,
+    ISSUE_RATES,
     ISSUES,
     LABELS,
     PREVALENCE,
     QUEUE_YIELD,
     TRACES,
+    VERDICT_COUNTS,
     VERDICTS,
 )
 
@@ -71,6 +74,8 @@ def write_coverage_report(lake: Lake, path: Path, settings: Settings, *, made_fr
         prevalence=lake.read(PREVALENCE),
         agreement=lake.read(AGREEMENT),
         proposals=lake.read(ISSUE_PROPOSALS),
+        rates=lake.read(ISSUE_RATES),
+        releases=release_frame(lake.scan(VERDICT_COUNTS)),
         gate_runs=lake.read(GATE_RUNS),
         gate_results=lake.read(GATE_RESULTS),
         completeness=completeness_frame(_recent(lake.scan(TRACES), settings)),

@@ -13,6 +13,7 @@ from evalpipe.pages import counted
 from evalpipe.quality.coverage import CoverageFigures, coverage_figures, latest_quality
 from evalpipe.quality.trust import shortfall
 from evalpipe.report.completeness import COMPLETENESS
+from evalpipe.report.releases import RELEASES
 from evalpipe.report.reviewing import Found, agreement_table, prevalence_table, queue_found
 from evalpipe.review.agreement import ceiling_of
 from evalpipe.settings import Settings
@@ -25,6 +26,7 @@ from evalpipe.tables import (
     GATE_RESULTS,
     GATE_RUNS,
     ISSUE_PROPOSALS,
+    ISSUE_RATES,
     ISSUES,
     LABELS,
     PREVALENCE,
@@ -50,6 +52,8 @@ class ReportTables:
     prevalence: pl.DataFrame = field(default_factory=PREVALENCE.empty)
     agreement: pl.DataFrame = field(default_factory=AGREEMENT.empty)
     proposals: pl.DataFrame = field(default_factory=ISSUE_PROPOSALS.empty)
+    rates: pl.DataFrame = field(default_factory=ISSUE_RATES.empty)
+    releases: pl.DataFrame = field(default_factory=RELEASES.to_frame)  # the first day of each
     gate_runs: pl.DataFrame = field(default_factory=GATE_RUNS.empty)
     gate_results: pl.DataFrame = field(default_factory=GATE_RESULTS.empty)
     completeness: pl.DataFrame = field(default_factory=COMPLETENESS.to_frame)  # completeness.py, of recent traces

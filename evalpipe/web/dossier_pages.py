@@ -22,10 +22,11 @@ from evalpipe.generation.triggers import waiting
 from evalpipe.issues.board import Example
 from evalpipe.lake.followed import Followed
 from evalpipe.quality.trust import shortfall
+from evalpipe.report.releases import release_frame
 from evalpipe.review.desk.desk import Desk, Place
 from evalpipe.settings import Settings
-from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, LABELS, SETTLED
-from evalpipe.web.charts import Axis, history_of, level
+from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, ISSUE_RATES, LABELS, SETTLED, VERDICT_COUNTS
+from evalpipe.web.charts import Axis, commonness_of, history_of, level
 from evalpipe.web.issue_pages import ADDRESS, Boards, shown_to
 from evalpipe.web.review_templates import page
 from evalpipe.web.sign_in import Door
@@ -60,6 +61,8 @@ class _Tables:
         self.evaluators = Followed(boards.lake, EVALUATORS, is_it)
         self.quality = Followed(boards.lake, EVALUATOR_QUALITY, is_it)
         self.labels = Followed(boards.lake, LABELS, SETTLED, is_it)
+        self.rates = Followed(boards.lake, ISSUE_RATES, is_it)
+        self.counts = Followed(boards.lake, VERDICT_COUNTS, is_it)
 
 
 class DossierPages:
@@ -102,6 +105,8 @@ class DossierPages:
             missing=waits[0].reason if waits else None,
             axis=Axis(self._settings.quality.monitor_mcc, self._settings.quality.block_mcc),
             history=history_of(quality),
+            common=commonness_of(tables.rates.now().rows, release_frame(tables.counts.now().rows.lazy())),
+            confidence=self._settings.monitor.confidence,
             level=level,
             links_of=lambda trace_ids: _links(trace_ids, places),
         )

@@ -23,6 +23,7 @@ from evalpipe.tables import (
     EVALUATORS,
     GATE_RUNS,
     ISSUE_PROPOSALS,
+    ISSUE_RATES,
     ISSUES,
     LABELS,
     PREVALENCE,
@@ -84,7 +85,7 @@ def coverage(home: HomeResource) -> dg.MaterializeResult:
     kinds={"html"},
     owners=OWNERS,
     code_version=CODE_VERSIONS["coverage_report"],
-    deps=[COVERAGE.name, QUEUE_YIELD.name, PREVALENCE.name, AGREEMENT.name, ISSUE_PROPOSALS.name],
+    deps=[COVERAGE.name, QUEUE_YIELD.name, PREVALENCE.name, AGREEMENT.name, ISSUE_PROPOSALS.name, ISSUE_RATES.name],
     automation_condition=WHEN_INPUTS_CHANGE,
 )
 def coverage_report(home: HomeResource) -> dg.MaterializeResult:
