@@ -67,7 +67,7 @@ CODE_VERSIONS: Mapping[str, str] = {
     "candidates": "2",
     "queue_yield": "1",
     "prevalence": "1",
-    "evaluator_quality": "2",
+    "evaluator_quality": "3",
     "coverage": "1",
     "coverage_report": "3",
 }

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from datetime import date, datetime
+from typing import NamedTuple
 
 import polars as pl
 
 from evalpipe.evaluators.artifact import Artifact
 from evalpipe.evaluators.catalog import current_evaluators, load
-from evalpipe.evaluators.measure import measure, status_of
+from evalpipe.evaluators.measure import current_when_labelled, measure, prequential, status_of
 from evalpipe.evaluators.run import fields_of, run_evaluators
 from evalpipe.evaluators.view import evaluator_view, needs_features
 from evalpipe.lake.store import Lake
@@ -73,17 +74,67 @@ def verdicts_on(lake: Lake, day: date, artifacts: Sequence[Artifact], settings: 
 def quality_of_all(lake: Lake, settings: Settings, now: datetime) -> pl.DataFrame:
     """EVALUATOR_QUALITY of the current version of every evaluator on all labels of its issue, as of `now`."""
     measured = [EVALUATOR_QUALITY.empty()]
-    labels = lake.read(LABELS, SETTLED)
-    current = current_evaluators(lake.read(EVALUATORS)).sort("evaluator_id")
-    for artifact in loaded(current):
+    labels, evaluators = lake.read(LABELS, SETTLED), lake.read(EVALUATORS)
+    how = {"now": now, "quality": settings.quality, "seed": settings.generation.seed}
+    for artifact in loaded(current_evaluators(evaluators).sort("evaluator_id")):
         of_issue = labels.filter(pl.col("issue_id") == artifact.issue_id)
         if of_issue.height:
-            view = view_of(lake, labelled_traces(lake, of_issue), fields_of([artifact]))
-            outcomes = run_evaluators([artifact], view, llm=settings.llm)
-            measured.append(
-                measure(artifact, of_issue, outcomes, now=now, quality=settings.quality, seed=settings.generation.seed)
-            )
+            versions = evaluators.filter(pl.col("evaluator_id") == artifact.evaluator_id)
+            said = verdicts_on_labels(lake, versions, of_issue, settings)
+            measured.append(measure(artifact, of_issue, said.now, **how))
+            measured.append(prequential(artifact, of_issue, said.then, **how))
     return pl.concat(measured)
+
+
+class OnLabels(NamedTuple):
+    """What an evaluator says of labelled traces: trace_id, outcome."""
+
+    now: pl.DataFrame  # its newest version, of all of them
+    then: pl.DataFrame  # of each the version that was current when it was labelled
+
+
+def verdicts_on_labels(lake: Lake, versions: pl.DataFrame, labels: pl.DataFrame, settings: Settings) -> OnLabels:
+    """The verdicts of one evaluator on the LABELS of its issue; `versions` are all its EVALUATORS rows.
+
+    A verdict that was given on the traffic is taken from there, the others are made now. Each trace is asked of at most
+    two versions.
+    """
+    living = versions.filter(pl.col("status") != "retired").sort("version")
+    artifacts = {artifact.version: artifact for artifact in loaded(living)}
+    learned = pl.DataFrame(
+        [(version, trace_id) for version, artifact in artifacts.items() for trace_id in artifact.held_out],
+        schema={"version": pl.Int32, "trace_id": pl.String},
+        orient="row",
+    )
+    then = current_when_labelled(labels, versions, learned)
+    now = labels.select("trace_id", version=pl.lit(max(artifacts), pl.Int32)).unique()
+    key = ["trace_id", "version"]
+    asked = pl.concat([now, then]).unique()
+    known = (
+        lake.scan(VERDICTS)
+        .filter(
+            pl.col("day").is_in(labels["day"].unique().implode()),
+            pl.col("evaluator_id") == living["evaluator_id"][0],
+            pl.col("trace_id").is_in(labels["trace_id"].unique().implode()),
+            pl.col("outcome") != "fault",
+        )
+        .select(*key, "outcome")
+        .collect()
+        .join(asked, on=key, how="semi")
+    )
+    missing = asked.join(known, on=key, how="anti")
+    due = [artifact for version, artifact in artifacts.items() if version in set(missing["version"])]
+    traces = labelled_traces(lake, labels.join(missing, on="trace_id", how="semi"))
+    view = view_of(lake, traces, fields_of(due))
+    said = [known]
+    for artifact in due:
+        own = missing.filter(pl.col("version") == artifact.version)
+        fresh = run_evaluators([artifact], view.join(own, on="trace_id", how="semi"), llm=settings.llm)
+        said.append(fresh.select(*key, "outcome"))
+    outcomes = pl.concat(said)
+    return OnLabels(
+        *(outcomes.join(each, on=key).select("trace_id", "outcome").sort("trace_id") for each in (now, then))
+    )
 
 
 def labelled_traces(lake: Lake, labels: pl.DataFrame) -> pl.DataFrame:
