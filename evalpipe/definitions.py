@@ -6,7 +6,7 @@ import dagster as dg
 
 warnings.filterwarnings("ignore", category=dg.BetaWarning)  # backfill_policy warns in every process that starts
 
-from evalpipe.defs.assets import annotate, findings, generate, iterate, observe, upkeep  # noqa: E402
+from evalpipe.defs.assets import annotate, findings, generate, iterate, observe, quality, upkeep  # noqa: E402
 from evalpipe.defs.checks import CHECKS  # noqa: E402
 from evalpipe.defs.jobs import JOBS  # noqa: E402
 from evalpipe.defs.resources import HomeResource  # noqa: E402
@@ -15,7 +15,7 @@ from evalpipe.defs.sensors import SENSORS  # noqa: E402
 
 ASSETS = [
     asset
-    for asset in dg.load_assets_from_modules([observe, annotate, findings, generate, iterate, upkeep])
+    for asset in dg.load_assets_from_modules([observe, annotate, findings, generate, iterate, quality, upkeep])
     if isinstance(asset, dg.AssetsDefinition)
 ]
 

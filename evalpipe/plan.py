@@ -26,11 +26,13 @@ from evalpipe.tables import (
     ANNOTATIONS,
     CANDIDATES,
     COVERAGE,
+    EVALUATOR_HEALTH,
     EVALUATOR_QUALITY,
     EVALUATORS,
     GATE_RUNS,
     ISSUE_EVENTS,
     ISSUE_PROPOSALS,
+    ISSUE_RATES,
     ISSUES,
     LABELS,
     PREVALENCE,
@@ -41,12 +43,14 @@ from evalpipe.tables import (
     TRACE_FEATURES,
     TRACE_SIGNALS,
     TRACES,
+    TRAFFIC_DRIFT,
     VERDICTS,
     Table,
 )
 from evalpipe.traces.on_lake import n_open_traces
 
 WHOLE = "all"
+_DRIFT_DAYS = 35  # the last week and the four before it
 
 CODE_VERSIONS: Mapping[str, str] = {
     # Raise one when the asset's logic changes what it makes: its partitions and all that follow become stale.
@@ -67,8 +71,10 @@ CODE_VERSIONS: Mapping[str, str] = {
     "candidates": "2",
     "queue_yield": "1",
     "prevalence": "1",
+    "traffic_drift": "1",
     "evaluator_quality": "3",
-    "coverage": "1",
+    "evaluator_health": "1",
+    "coverage": "2",
     "coverage_report": "3",
 }
 """Every asset in the order in which `evalpipe run` materialises them, which is an order of the asset graph."""
@@ -138,6 +144,7 @@ def due_issues(home: Home) -> list[Due]:
         home.lake.read(EVALUATORS),
         attempts(home.lake, issues["issue_id"].to_list()),
         home.settings.generation,
+        home.lake.read(EVALUATOR_HEALTH),
     )
 
 
@@ -278,12 +285,26 @@ def _evaluator_quality(home: Home) -> dict[str, object]:
     return {WHOLE: [_made_from(home, LABELS), _rows(home, EVALUATORS)]}
 
 
+def _traffic_drift(home: Home) -> dict[str, object]:
+    days = [str(day) for day in traffic_days(home)]
+    features = home.lake.made_from(TRACE_FEATURES, days[-_DRIFT_DAYS:])
+    made = {day: upstream for day, upstream in features.items() if upstream is not None}
+    return {WHOLE: made} if made else {}
+
+
+def _evaluator_health(home: Home) -> dict[str, object]:
+    if home.lake.version(EVALUATOR_QUALITY) is None:
+        return {}
+    return {WHOLE: [_made_from(home, EVALUATOR_QUALITY), _made_from(home, TRAFFIC_DRIFT)]}
+
+
 def _coverage(home: Home) -> dict[str, object]:
     if home.lake.version(ISSUES) is None:
         return {}
     days = [str(day) for day in traffic_days(home)]
     verdicts = home.lake.made_from(VERDICTS, days)
-    return {WHOLE: [_made_from(home, ISSUES), _made_from(home, EVALUATOR_QUALITY), suite_of(home), verdicts]}
+    measured = [_made_from(home, table) for table in (EVALUATOR_QUALITY, EVALUATOR_HEALTH, PREVALENCE, ISSUE_RATES)]
+    return {WHOLE: [_made_from(home, ISSUES), measured, suite_of(home), verdicts]}
 
 
 def _coverage_report(home: Home) -> dict[str, object]:
@@ -321,6 +342,8 @@ _INPUTS: Mapping[str, Callable[[Home], dict[str, object]]] = {
     "prevalence": _prevalence,
     "verdicts": _verdicts,
     "evaluator_quality": _evaluator_quality,
+    "traffic_drift": _traffic_drift,
+    "evaluator_health": _evaluator_health,
     "coverage": _coverage,
     "coverage_report": _coverage_report,
 }

@@ -29,7 +29,9 @@ verdicts_job = dg.define_asset_job(
 )
 coverage_job = dg.define_asset_job(
     "coverage_job",
-    dg.AssetSelection.assets("prevalence", "evaluator_quality", "coverage", "coverage_report"),
+    dg.AssetSelection.assets(
+        "prevalence", "traffic_drift", "evaluator_quality", "evaluator_health", "coverage", "coverage_report"
+    ),
     description="Measure every evaluator, what the suite covers, and write the report.",
 )
 maintenance_job = dg.define_asset_job(

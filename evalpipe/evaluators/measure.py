@@ -16,7 +16,7 @@ from evalpipe.quality.trust import status_of
 from evalpipe.settings import QualitySettings
 from evalpipe.tables import EVALUATOR_QUALITY
 
-__all__ = ["current_when_labelled", "labels_fingerprint", "measure", "prequential", "status_of"]
+__all__ = ["current_when_labelled", "examples_of", "labels_fingerprint", "measure", "prequential", "status_of"]
 
 
 def measure(
@@ -38,7 +38,7 @@ def measure(
     The interval is that of the figure of as many later traces, and resamples sessions (a trace without one stands for
     itself).
     """
-    examples = _examples(labels, outcomes).join(_made_from(artifact), on="trace_id", how="left", maintain_order="left")
+    examples = examples_of(artifact, labels, outcomes)
     is_later = pl.col("held_out").is_null()
     out_of_fold = examples.with_columns(
         is_flagged=pl.coalesce("held_out", "is_flagged"), is_fault=pl.col("is_fault") & is_later
@@ -46,8 +46,8 @@ def measure(
     made_at = datetime.fromisoformat(artifact.created_at)
     splits = {
         "held_out": out_of_fold,
-        "prospective": examples.filter(is_later, pl.col("labelled_at") > made_at),
-        "in_sample": examples.filter(~is_later),
+        "prospective": examples.filter(~pl.col("is_learned"), pl.col("labelled_at") > made_at),
+        "in_sample": examples.filter("is_learned"),
     }
     return _rows(artifact, labels, splits, now=now, quality=quality, seed=seed)
 
@@ -67,7 +67,9 @@ def prequential(
     version, which the row carries. Without such a label there is no row.
     """
     met = labels.join(outcomes.select("trace_id"), on="trace_id", how="semi")
-    return _rows(artifact, labels, {"prequential": _examples(met, outcomes)}, now=now, quality=quality, seed=seed)
+    return _rows(
+        artifact, labels, {"prequential": examples_of(artifact, met, outcomes)}, now=now, quality=quality, seed=seed
+    )
 
 
 def current_when_labelled(labels: pl.DataFrame, versions: pl.DataFrame, learned: pl.DataFrame) -> pl.DataFrame:
@@ -90,34 +92,37 @@ def current_when_labelled(labels: pl.DataFrame, versions: pl.DataFrame, learned:
     )
 
 
-def labels_fingerprint(labels: pl.DataFrame) -> int:
-    """What LABELS rows of one issue say, as an integer: equal for equal labels in any order."""
-    return fingerprint(labels.select("trace_id", "is_failure", "weight").sort("trace_id").rows())
+def examples_of(artifact: Artifact, labels: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
+    """Labels with what is said of their traces, by trace_id.
 
-
-def _made_from(artifact: Artifact) -> pl.DataFrame:
-    """trace_id and held_out: of each trace it was made from, what a program that had not seen it said."""
-    return pl.DataFrame(
+    Columns: trace_id, labelled_at, is_failure, group (its session), is_fault, is_flagged (null for a fault, or where
+    nothing was said), is_learned (it was made from the trace), held_out (what a program that had not seen it said).
+    """
+    made_from = pl.DataFrame(
         {"trace_id": list(artifact.held_out), "held_out": list(artifact.held_out.values())},
         schema={"trace_id": pl.String, "held_out": pl.Boolean},
-    )
-
-
-def _examples(labels: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
-    """Labels with what was said of their traces: trace_id, labelled_at, is_failure, group, is_fault, is_flagged."""
+    ).with_columns(is_learned=pl.lit(True))
     return (
         labels.unique("trace_id", keep="last", maintain_order=True)
+        .join(made_from, on="trace_id", how="left")
         .join(outcomes.select("trace_id", "outcome").unique("trace_id", keep="last"), on="trace_id", how="left")
         .sort("trace_id")
         .select(
             "trace_id",
             "labelled_at",
             "is_failure",
+            "held_out",
+            pl.col("is_learned").fill_null(False),
             group=pl.coalesce("session_id", "trace_id"),
             is_fault=pl.col("outcome") == "fault",
             is_flagged=pl.when(pl.col("outcome") != "fault").then(pl.col("outcome") == "fail"),
         )
     )
+
+
+def labels_fingerprint(labels: pl.DataFrame) -> int:
+    """What LABELS rows of one issue say, as an integer: equal for equal labels in any order."""
+    return fingerprint(labels.select("trace_id", "is_failure", "weight").sort("trace_id").rows())
 
 
 def _rows(

@@ -13,9 +13,11 @@ from evalpipe.evaluators.run import fields_of, run_evaluators
 from evalpipe.evaluators.view import evaluator_view, needs_features
 from evalpipe.lake.store import Lake
 from evalpipe.quality.coverage import latest_quality
+from evalpipe.quality.drift import demotions
 from evalpipe.settings import QualitySettings, Settings
 from evalpipe.tables import (
     CLOSED,
+    EVALUATOR_HEALTH,
     EVALUATOR_QUALITY,
     EVALUATORS,
     ISSUES,
@@ -29,23 +31,31 @@ from evalpipe.tables import (
 _TRUSTED = ("active", "monitoring")
 
 
-def standing(evaluators: pl.DataFrame, quality: pl.DataFrame, settings: QualitySettings) -> pl.DataFrame:
+def standing(
+    evaluators: pl.DataFrame, quality: pl.DataFrame, settings: QualitySettings, health: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """The current version of every evaluator with its latest held-out figures and the status these give it.
 
-    EVALUATORS columns, and mcc, mcc_lower, mcc_upper, tp, fp, tn, fn, measured_at. `status` is what the evaluator
-    is worth today; what it was worth when it was made is in EVALUATORS.
+    EVALUATORS columns, and mcc, mcc_lower, mcc_upper, tp, fp, tn, fn, measured_at, and demotion: where EVALUATOR_HEALTH
+    says that this version fell, why it does not block, else null. `status` is what the evaluator is worth today; what
+    it was worth when it was made is in EVALUATORS.
     """
     figures = ("tp", "fp", "tn", "fn", "mcc", "mcc_lower", "mcc_upper", "measured_at")
     latest = latest_quality(quality, "held_out").select("evaluator_id", "version", *figures)
-    joined = current_evaluators(evaluators).join(latest, on=["evaluator_id", "version"], how="left")
-    rows = joined.select("mcc", "mcc_lower", n=pl.col("tp") + pl.col("fn")).rows()
-    status = [status_of(mcc, lower, positives or 0, settings) for mcc, lower, positives in rows]
+    version = ["evaluator_id", "version"]
+    joined = (
+        current_evaluators(evaluators)
+        .join(latest, on=version, how="left")
+        .join(demotions(EVALUATOR_HEALTH.empty() if health is None else health), on=version, how="left")
+    )
+    rows = joined.select("mcc", "mcc_lower", pl.col("tp") + pl.col("fn"), "demotion").rows()
+    status = [status_of(mcc, lower, positives or 0, settings, fell) for mcc, lower, positives, fell in rows]
     return joined.with_columns(status=pl.Series(status, dtype=pl.String)).sort("evaluator_id")
 
 
 def trusted(lake: Lake, settings: QualitySettings) -> pl.DataFrame:
     """The evaluators of issues that are still open or solved, good enough to judge traffic: see `standing`."""
-    known = standing(lake.read(EVALUATORS), lake.read(EVALUATOR_QUALITY), settings)
+    known = standing(lake.read(EVALUATORS), lake.read(EVALUATOR_QUALITY), settings, lake.read(EVALUATOR_HEALTH))
     gone = lake.read(ISSUES, pl.col("state").is_in(["ignored", "merged"]))
     return known.filter(pl.col("status").is_in(_TRUSTED)).join(gone, on="issue_id", how="anti")
 
