@@ -75,7 +75,7 @@ CODE_VERSIONS: Mapping[str, str] = {
     "evaluator_quality": "3",
     "evaluator_health": "1",
     "coverage": "2",
-    "coverage_report": "3",
+    "coverage_report": "4",
 }
 """Every asset in the order in which `evalpipe run` materialises them, which is an order of the asset graph."""
 

@@ -46,6 +46,7 @@ app.command()(generate.generate)
 app.add_typer(generate.evaluators, name="evaluators")
 app.command()(iterate.gate)
 app.add_typer(iterate.cases, name="cases")
+app.command()(iterate.coverage)
 app.command()(iterate.report)
 app.command()(observe.maintain)
 

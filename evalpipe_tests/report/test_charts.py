@@ -9,7 +9,7 @@ import pytest
 
 from evalpipe.report import charts
 from evalpipe.report.summary import ReportTables, issue_table
-from evalpipe.settings import QualitySettings, Settings
+from evalpipe.settings import QualitySettings
 from evalpipe.tables import AGREEMENT, QUEUE_YIELD
 from evalpipe_tests.report.made import arm_yield, frame, gate_result, tables
 
@@ -17,7 +17,7 @@ HOSTILE = "</text><script>alert(1)</script>"
 
 
 def drawn(of: ReportTables) -> dict[str, str | None]:
-    rows = issue_table(of, Settings())
+    rows = issue_table(of)
     return {
         "mcc": charts.mcc_over_time(of.quality, rows.filter(pl.col("evaluator_id").is_not_null()), QualitySettings()),
         "coverage": charts.coverage_over_time(of.coverage),
