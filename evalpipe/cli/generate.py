@@ -148,15 +148,41 @@ def run_evaluator(
 
 
 @evaluators.command("prune")
-def prune(context: typer.Context, as_json: AsJson = False) -> None:
-    """Retire evaluators that caught nothing for 90 days, or whose issue was merged or ignored; history stays."""
+def prune(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be retired, and why.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Retire evaluators that have outlived their use, each with its reason; history stays.
+
+    Those of issues that were merged, ignored or solved long ago, that find nothing, that find what another finds, or
+    that cost more than they find. Taken back by `evalpipe evaluators restore ISSUE`.
+    """
     from datetime import UTC, datetime
 
     from evalpipe.pruning import prune as retire
 
     home = home_of(context)
-    retired = retire(home.lake, home.settings.monitor, datetime.now(UTC))
-    show(retired, title="Retired", as_json=as_json, empty="no evaluator is stale")
+    retired = retire(home.lake, home.settings.monitor, datetime.now(UTC), is_rehearsal=dry_run)
+    title = "Would be retired" if dry_run else "Retired"
+    show(retired, title=title, as_json=as_json, empty="no evaluator is stale")
+
+
+@evaluators.command("restore")
+def restore(
+    context: typer.Context,
+    issue: Annotated[str, typer.Argument(help="Id of the issue whose evaluator was retired.")],
+    author: Annotated[str, typer.Option("--as", help="Who says so; it is kept with the version.", envvar="USER")],
+) -> None:
+    """Take the retirement of an evaluator back: a new version with what the last living one was."""
+    from datetime import UTC, datetime
+
+    from evalpipe.pruning import restore as bring_back
+
+    home = home_of(context)
+    row = bring_back(home.lake, home.artifacts, issue, by=author, now=datetime.now(UTC)).row(0, named=True)
+    tell(f"{row['evaluator_id']} version {row['version']}: {row['reason']}")
+    tell("evalpipe run measures it, and it judges traffic again")
 
 
 def _artifact(context: typer.Context, evaluator_id: str, version: int | None):

@@ -34,6 +34,11 @@ coverage_job = dg.define_asset_job(
     ),
     description="Measure every evaluator, what the suite covers, and write the report.",
 )
+prune_job = dg.define_asset_job(
+    "prune_job",
+    dg.AssetSelection.assets("evaluator_pruning"),
+    description="Retire the evaluators that have outlived their use, and say why.",
+)
 maintenance_job = dg.define_asset_job(
     "maintenance_job",
     dg.AssetSelection.assets("lake_upkeep"),
@@ -52,6 +57,7 @@ JOBS = [
     generate_job,
     verdicts_job,
     coverage_job,
+    prune_job,
     maintenance_job,
     gate_job,
 ]
