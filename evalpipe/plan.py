@@ -29,6 +29,7 @@ from evalpipe.tables import (
     ANNOTATIONS,
     CANDIDATES,
     COVERAGE,
+    EVALUATOR_HEALTH,
     EVALUATOR_QUALITY,
     EVALUATORS,
     GATE_RUNS,
@@ -45,6 +46,7 @@ from evalpipe.tables import (
     TRACE_FEATURES,
     TRACE_SIGNALS,
     TRACES,
+    TRAFFIC_DRIFT,
     VERDICT_COUNTS,
     VERDICTS,
     Table,
@@ -52,6 +54,7 @@ from evalpipe.tables import (
 from evalpipe.traces.on_lake import n_open_traces
 
 WHOLE = "all"
+_DRIFT_DAYS = 35  # the last week and the four before it
 
 CODE_VERSIONS: Mapping[str, str] = {
     # Raise one when the asset's logic changes what it makes: its partitions and all that follow become stale.
@@ -73,11 +76,13 @@ CODE_VERSIONS: Mapping[str, str] = {
     "candidates": "2",
     "queue_yield": "1",
     "prevalence": "1",
-    "evaluator_quality": "2",
+    "traffic_drift": "1",
+    "evaluator_quality": "3",
+    "evaluator_health": "1",
     "issue_rates": "1",
     "issue_transitions": "1",
     "verifications": "1",
-    "coverage": "1",
+    "coverage": "2",
     "coverage_report": "4",
 }
 """Every asset in the order in which `evalpipe run` materialises them, which is an order of the asset graph."""
@@ -152,6 +157,7 @@ def due_issues(home: Home) -> list[Due]:
         home.lake.read(EVALUATORS),
         attempts(home.lake, issues["issue_id"].to_list()),
         home.settings.generation,
+        home.lake.read(EVALUATOR_HEALTH),
     )
 
 
@@ -318,12 +324,26 @@ def _evidence(home: Home) -> list[object]:
     return [counts, tables, _rows(home, ISSUE_EVENTS), _rows(home, GATE_RUNS)]
 
 
+def _traffic_drift(home: Home) -> dict[str, object]:
+    days = [str(day) for day in traffic_days(home)]
+    features = home.lake.made_from(TRACE_FEATURES, days[-_DRIFT_DAYS:])
+    made = {day: upstream for day, upstream in features.items() if upstream is not None}
+    return {WHOLE: made} if made else {}
+
+
+def _evaluator_health(home: Home) -> dict[str, object]:
+    if home.lake.version(EVALUATOR_QUALITY) is None:
+        return {}
+    return {WHOLE: [_made_from(home, EVALUATOR_QUALITY), _made_from(home, TRAFFIC_DRIFT)]}
+
+
 def _coverage(home: Home) -> dict[str, object]:
     if home.lake.version(ISSUES) is None:
         return {}
     days = [str(day) for day in traffic_days(home)]
     verdicts = home.lake.made_from(VERDICTS, days)
-    return {WHOLE: [_made_from(home, ISSUES), _made_from(home, EVALUATOR_QUALITY), suite_of(home), verdicts]}
+    measured = [_made_from(home, table) for table in (EVALUATOR_QUALITY, EVALUATOR_HEALTH, PREVALENCE, ISSUE_RATES)]
+    return {WHOLE: [_made_from(home, ISSUES), measured, suite_of(home), verdicts]}
 
 
 def _coverage_report(home: Home) -> dict[str, object]:
@@ -364,6 +384,8 @@ _INPUTS: Mapping[str, Callable[[Home], dict[str, object]]] = {
     "issue_rates": _issue_rates,
     TRANSITIONS: _issue_transitions,
     "verifications": _verifications,
+    "traffic_drift": _traffic_drift,
+    "evaluator_health": _evaluator_health,
     "coverage": _coverage,
     "coverage_report": _coverage_report,
 }

@@ -1,7 +1,7 @@
 """The demo: weeks of simulated traffic through the real pipeline, reviewed week by week, releases that ask the gate.
 
 Only the scripted reviewer knows what was planted, and it looks only at the traces that the queue shows it. Nothing is
-decided by hand: that an issue is claimed to be fixed, verified, solved and back follows from traffic, gates and reading.
+decided by hand: that an issue is said to be fixed, verified, solved and back follows from traffic, gates and reading.
 """
 
 import json

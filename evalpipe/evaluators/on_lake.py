@@ -2,20 +2,23 @@
 
 from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
+from typing import NamedTuple
 
 import polars as pl
 
 from evalpipe.evaluators.artifact import Artifact
 from evalpipe.evaluators.catalog import current_evaluators, load
-from evalpipe.evaluators.measure import measure, status_of
+from evalpipe.evaluators.measure import current_when_labelled, measure, prequential, status_of
 from evalpipe.evaluators.rates import N_WEEKS, count_frame, rate_frame
 from evalpipe.evaluators.run import fields_of, run_evaluators
 from evalpipe.evaluators.view import evaluator_view, needs_features
 from evalpipe.lake.store import Lake
 from evalpipe.quality.coverage import latest_quality
+from evalpipe.quality.drift import demotions
 from evalpipe.settings import MonitorSettings, QualitySettings, Settings
 from evalpipe.tables import (
     CLOSED,
+    EVALUATOR_HEALTH,
     EVALUATOR_QUALITY,
     EVALUATORS,
     ISSUE_RATES,
@@ -31,23 +34,31 @@ from evalpipe.tables import (
 _TRUSTED = ("active", "monitoring")
 
 
-def standing(evaluators: pl.DataFrame, quality: pl.DataFrame, settings: QualitySettings) -> pl.DataFrame:
+def standing(
+    evaluators: pl.DataFrame, quality: pl.DataFrame, settings: QualitySettings, health: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """The current version of every evaluator with its latest held-out figures and the status these give it.
 
-    EVALUATORS columns, and mcc, mcc_lower, mcc_upper, tp, fp, tn, fn, measured_at. `status` is what the evaluator
-    is worth today; what it was worth when it was made is in EVALUATORS.
+    EVALUATORS columns, and mcc, mcc_lower, mcc_upper, tp, fp, tn, fn, measured_at, and demotion: where EVALUATOR_HEALTH
+    says that this version fell, why it does not block, else null. `status` is what the evaluator is worth today; what
+    it was worth when it was made is in EVALUATORS.
     """
     figures = ("tp", "fp", "tn", "fn", "mcc", "mcc_lower", "mcc_upper", "measured_at")
     latest = latest_quality(quality, "held_out").select("evaluator_id", "version", *figures)
-    joined = current_evaluators(evaluators).join(latest, on=["evaluator_id", "version"], how="left")
-    rows = joined.select("mcc", "mcc_lower", n=pl.col("tp") + pl.col("fn")).rows()
-    status = [status_of(mcc, lower, positives or 0, settings) for mcc, lower, positives in rows]
+    version = ["evaluator_id", "version"]
+    joined = (
+        current_evaluators(evaluators)
+        .join(latest, on=version, how="left")
+        .join(demotions(EVALUATOR_HEALTH.empty() if health is None else health), on=version, how="left")
+    )
+    rows = joined.select("mcc", "mcc_lower", pl.col("tp") + pl.col("fn"), "demotion").rows()
+    status = [status_of(mcc, lower, positives or 0, settings, fell) for mcc, lower, positives, fell in rows]
     return joined.with_columns(status=pl.Series(status, dtype=pl.String)).sort("evaluator_id")
 
 
 def trusted(lake: Lake, settings: QualitySettings) -> pl.DataFrame:
     """The evaluators of issues that are still open or solved, good enough to judge traffic: see `standing`."""
-    known = standing(lake.read(EVALUATORS), lake.read(EVALUATOR_QUALITY), settings)
+    known = standing(lake.read(EVALUATORS), lake.read(EVALUATOR_QUALITY), settings, lake.read(EVALUATOR_HEALTH))
     gone = lake.read(ISSUES, pl.col("state").is_in(["ignored", "merged"]))
     return known.filter(pl.col("status").is_in(_TRUSTED)).join(gone, on="issue_id", how="anti")
 
@@ -93,17 +104,67 @@ def rates_now(lake: Lake, settings: MonitorSettings) -> pl.DataFrame:
 def quality_of_all(lake: Lake, settings: Settings, now: datetime) -> pl.DataFrame:
     """EVALUATOR_QUALITY of the current version of every evaluator on all labels of its issue, as of `now`."""
     measured = [EVALUATOR_QUALITY.empty()]
-    labels = lake.read(LABELS, SETTLED)
-    current = current_evaluators(lake.read(EVALUATORS)).sort("evaluator_id")
-    for artifact in loaded(current):
+    labels, evaluators = lake.read(LABELS, SETTLED), lake.read(EVALUATORS)
+    how = {"now": now, "quality": settings.quality, "seed": settings.generation.seed}
+    for artifact in loaded(current_evaluators(evaluators).sort("evaluator_id")):
         of_issue = labels.filter(pl.col("issue_id") == artifact.issue_id)
         if of_issue.height:
-            view = view_of(lake, labelled_traces(lake, of_issue), fields_of([artifact]))
-            outcomes = run_evaluators([artifact], view, llm=settings.llm)
-            measured.append(
-                measure(artifact, of_issue, outcomes, now=now, quality=settings.quality, seed=settings.generation.seed)
-            )
+            versions = evaluators.filter(pl.col("evaluator_id") == artifact.evaluator_id)
+            said = verdicts_on_labels(lake, versions, of_issue, settings)
+            measured.append(measure(artifact, of_issue, said.now, **how))
+            measured.append(prequential(artifact, of_issue, said.then, **how))
     return pl.concat(measured)
+
+
+class OnLabels(NamedTuple):
+    """What an evaluator says of labelled traces: trace_id, outcome."""
+
+    now: pl.DataFrame  # its newest version, of all of them
+    then: pl.DataFrame  # of each the version that was current when it was labelled
+
+
+def verdicts_on_labels(lake: Lake, versions: pl.DataFrame, labels: pl.DataFrame, settings: Settings) -> OnLabels:
+    """The verdicts of one evaluator on the LABELS of its issue; `versions` are all its EVALUATORS rows.
+
+    A verdict that was given on the traffic is taken from there, the others are made now. Each trace is asked of at most
+    two versions.
+    """
+    living = versions.filter(pl.col("status") != "retired").sort("version")
+    artifacts = {artifact.version: artifact for artifact in loaded(living)}
+    learned = pl.DataFrame(
+        [(version, trace_id) for version, artifact in artifacts.items() for trace_id in artifact.held_out],
+        schema={"version": pl.Int32, "trace_id": pl.String},
+        orient="row",
+    )
+    then = current_when_labelled(labels, versions, learned)
+    now = labels.select("trace_id", version=pl.lit(max(artifacts), pl.Int32)).unique()
+    key = ["trace_id", "version"]
+    asked = pl.concat([now, then]).unique()
+    known = (
+        lake.scan(VERDICTS)
+        .filter(
+            pl.col("day").is_in(labels["day"].unique().implode()),
+            pl.col("evaluator_id") == living["evaluator_id"][0],
+            pl.col("trace_id").is_in(labels["trace_id"].unique().implode()),
+            pl.col("outcome") != "fault",
+        )
+        .select(*key, "outcome")
+        .collect()
+        .join(asked, on=key, how="semi")
+    )
+    missing = asked.join(known, on=key, how="anti")
+    due = [artifact for version, artifact in artifacts.items() if version in set(missing["version"])]
+    traces = labelled_traces(lake, labels.join(missing, on="trace_id", how="semi"))
+    view = view_of(lake, traces, fields_of(due))
+    said = [known]
+    for artifact in due:
+        own = missing.filter(pl.col("version") == artifact.version)
+        fresh = run_evaluators([artifact], view.join(own, on="trace_id", how="semi"), llm=settings.llm)
+        said.append(fresh.select(*key, "outcome"))
+    outcomes = pl.concat(said)
+    return OnLabels(
+        *(outcomes.join(each, on=key).select("trace_id", "outcome").sort("trace_id") for each in (now, then))
+    )
 
 
 def labelled_traces(lake: Lake, labels: pl.DataFrame) -> pl.DataFrame:

@@ -41,7 +41,7 @@ def coverage_page(tables: ReportTables, *, settings: Settings, now: datetime, ma
     from markupsafe import Markup
 
     summary = summarise(tables, now=now, settings=settings)
-    rows = issue_table(tables, settings)
+    rows = issue_table(tables)
     drawings = {
         "mcc": charts.mcc_over_time(
             tables.quality, rows.filter(pl.col("evaluator_id").is_not_null()), settings.quality

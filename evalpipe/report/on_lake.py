@@ -10,7 +10,7 @@ import polars as pl
 from evalpipe.evaluators.catalog import current_evaluators
 from evalpipe.files import write_whole
 from evalpipe.lake.store import Lake
-from evalpipe.quality.coverage import coverage_frame, verdict_rates
+from evalpipe.quality.coverage import CoverageTables, coverage_frame, verdict_rates
 from evalpipe.report.charts import mcc_over_time
 from evalpipe.report.completeness import completeness_frame
 from evalpipe.report.html import coverage_page
@@ -21,6 +21,7 @@ from evalpipe.tables import (
     AGREEMENT,
     CANDIDATES,
     COVERAGE,
+    EVALUATOR_HEALTH,
     EVALUATOR_QUALITY,
     EVALUATORS,
     GATE_RESULTS,
@@ -47,18 +48,21 @@ class Written(NamedTuple):
 
 
 def coverage_now(lake: Lake, settings: Settings, now: datetime) -> pl.DataFrame:
-    """COVERAGE of the active issues as of `now`; traffic shares are over the days that evaluators still judge."""
+    """COVERAGE of the tracked issues as of `now`; traffic shares are over the days that evaluators still judge."""
     recent = (
         _recent(lake.scan(VERDICTS), settings).select("evaluator_id", "version", "trace_id", "day", "outcome").collect()
     )
-    return coverage_frame(
-        lake.read(ISSUES),
-        current_evaluators(lake.read(EVALUATORS)),
-        lake.read(EVALUATOR_QUALITY),
-        verdict_rates(recent),
-        now=now,
-        settings=settings.quality,
+    tables = CoverageTables(
+        issues=lake.read(ISSUES),
+        evaluators=current_evaluators(lake.read(EVALUATORS)),
+        quality=lake.read(EVALUATOR_QUALITY),
+        health=lake.read(EVALUATOR_HEALTH),
+        labels=lake.read(LABELS),
+        rates=verdict_rates(recent),
+        issue_rates=lake.read(ISSUE_RATES),
+        prevalence=lake.read(PREVALENCE),
     )
+    return coverage_frame(tables, now=now, settings=settings)
 
 
 def write_coverage_report(lake: Lake, path: Path, settings: Settings, *, made_from: int, now: datetime) -> Written:
@@ -83,7 +87,7 @@ def write_coverage_report(lake: Lake, path: Path, settings: Settings, *, made_fr
     page = coverage_page(tables, settings=settings, now=now, made_from=made_from)
     write_whole(path, page)
     figures = summarise(tables, now=now, settings=settings).figures
-    rows = issue_table(tables, settings).filter(pl.col("evaluator_id").is_not_null())
+    rows = issue_table(tables).filter(pl.col("evaluator_id").is_not_null())
     chart = mcc_over_time(tables.quality, rows, settings.quality)
     return Written(path, figures.n_covered, figures.n_active, _as_markdown_image(chart, "MCC over time"))
 

@@ -25,7 +25,15 @@ from evalpipe.quality.trust import shortfall
 from evalpipe.report.releases import release_frame
 from evalpipe.review.desk.desk import Desk, Place
 from evalpipe.settings import Settings
-from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, ISSUE_RATES, LABELS, SETTLED, VERDICT_COUNTS
+from evalpipe.tables import (
+    EVALUATOR_HEALTH,
+    EVALUATOR_QUALITY,
+    EVALUATORS,
+    ISSUE_RATES,
+    LABELS,
+    SETTLED,
+    VERDICT_COUNTS,
+)
 from evalpipe.web.charts import Axis, commonness_of, history_of, level
 from evalpipe.web.issue_pages import ADDRESS, Boards, shown_to
 from evalpipe.web.review_templates import page
@@ -60,6 +68,7 @@ class _Tables:
         is_it = pl.col("issue_id") == issue_id
         self.evaluators = Followed(boards.lake, EVALUATORS, is_it)
         self.quality = Followed(boards.lake, EVALUATOR_QUALITY, is_it)
+        self.health = Followed(boards.lake, EVALUATOR_HEALTH, is_it)
         self.labels = Followed(boards.lake, LABELS, SETTLED, is_it)
         self.rates = Followed(boards.lake, ISSUE_RATES, is_it)
         self.counts = Followed(boards.lake, VERDICT_COUNTS, is_it)
@@ -88,7 +97,8 @@ class DossierPages:
             return self._gone(reviewer, issue_id, now)
         told, tables = self._boards.told(issue_id), self._tables(issue_id)
         labels, quality = tables.labels.now().rows, tables.quality.now().rows
-        evaluator = self._evaluator(tables.evaluators.now().rows, quality, labels)
+        standing_now = standing(tables.evaluators.now().rows, quality, self._settings.quality, tables.health.now().rows)
+        evaluator = self._evaluator(standing_now, labels)
         named = [each.trace_id for each in told.examples] + _named(evaluator)
         places = self._desk.places(reviewer, named)
         # What a candidate lacks is what it will lack when it is active.
@@ -122,14 +132,13 @@ class DossierPages:
             into="" if into_id is None else self._boards.name_of(into_id),
         )
 
-    def _evaluator(self, evaluators: pl.DataFrame, quality: pl.DataFrame, labels: pl.DataFrame) -> _Evaluator | None:
-        current = standing(evaluators, quality, self._settings.quality)
+    def _evaluator(self, current: pl.DataFrame, labels: pl.DataFrame) -> _Evaluator | None:
         if current.is_empty():
             return None
         row = current.sort("version").row(-1, named=True)
         artifact = self._checked(row["artifact"], row["artifact_sha256"])
         n_positives = (row["tp"] or 0) + (row["fn"] or 0)
-        lacks = shortfall(row["mcc"], row["mcc_lower"], n_positives, self._settings.quality)
+        lacks = shortfall(row["mcc"], row["mcc_lower"], n_positives, self._settings.quality, row["demotion"])
         return _Evaluator(row, artifact, dossier_of(artifact, labels, row), lacks)
 
 

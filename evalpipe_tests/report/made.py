@@ -68,11 +68,21 @@ def measured(
     return names | bounds | counts | {"measured_at": at, "split": split, "labels_fingerprint": at.day} | fields
 
 
-def covered(letter: str, status: str | None, at: datetime = NOW, n: int = 10) -> dict[str, Any]:
+def covered(
+    letter: str, status: str | None, at: datetime = NOW, n: int = 10, lacks: str | None = None, **fields: Any
+) -> dict[str, Any]:
     by = {"evaluator_id": f"ev_{letter}" if status else None, "version": 1 if status else None, "status": status}
     shares = {"n_occurrences": n, "occurrence_share": 0.5, "traffic_share": 0.02 if status else None}
     is_covered = status in ("active", "monitoring")
-    return {"measured_at": at, "issue_id": f"iss_{letter}", "name": letter, "is_covered": is_covered} | by | shares
+    return (
+        {"measured_at": at, "issue_id": f"iss_{letter}", "name": letter, "is_covered": is_covered}
+        | by
+        | shares
+        | {
+            "lacks": lacks,
+            **fields,
+        }
+    )
 
 
 def label(letter: str, number: int, is_failure: bool, is_disputed: bool = False) -> dict[str, Any]:
@@ -227,7 +237,12 @@ def tables(name_of_a: str | None = None) -> ReportTables:
         ),
         coverage=frame(
             COVERAGE,
-            [covered("a", None, WEEKS[0]), covered("a", "active"), covered("b", "monitoring"), covered("c", None)],
+            [
+                covered("a", None, WEEKS[0]),
+                covered("a", "active"),
+                covered("b", "monitoring", lacks="its MCC of 0.55 is below 0.60"),
+                covered("c", None, lacks="7 more bad and 2 more good annotations"),
+            ],
         ),
         labels=frame(
             LABELS,

@@ -12,7 +12,7 @@ from evalpipe.report import charts
 from evalpipe.report.releases import release_frame
 from evalpipe.report.reviewing import rates_table
 from evalpipe.report.summary import ReportTables, issue_table
-from evalpipe.settings import QualitySettings, Settings
+from evalpipe.settings import QualitySettings
 from evalpipe.tables import AGREEMENT, QUEUE_YIELD
 from evalpipe_tests.report.made import NOW, arm_yield, frame, gate_result, tables
 
@@ -20,7 +20,7 @@ HOSTILE = "</text><script>alert(1)</script>"
 
 
 def drawn(of: ReportTables) -> dict[str, str | None]:
-    rows = issue_table(of, Settings())
+    rows = issue_table(of)
     return {
         "mcc": charts.mcc_over_time(of.quality, rows.filter(pl.col("evaluator_id").is_not_null()), QualitySettings()),
         "coverage": charts.coverage_over_time(of.coverage),
@@ -105,7 +105,7 @@ def test_the_share_of_a_week_has_its_mark_and_a_week_without_a_figure_has_none(s
 
 def test_a_release_is_marked_on_its_first_day_if_it_is_among_the_weeks():
     of = tables()
-    rates = rates_table(of.rates, issue_table(of, Settings()))
+    rates = rates_table(of.rates, issue_table(of))
     without = charts.prevalence_over_time(rates, of.releases.clear())
     late = charts.prevalence_over_time(rates, of.releases.with_columns(first_day=pl.lit(NOW.date())))
     assert str(charts.prevalence_over_time(rates, of.releases)).count("var(--warn") == 1

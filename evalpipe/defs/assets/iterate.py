@@ -15,10 +15,12 @@ from evalpipe.evaluators.on_lake import loaded, quality_of_all, trusted, verdict
 from evalpipe.gate.on_lake import gate
 from evalpipe.gate.render import markdown
 from evalpipe.plan import CODE_VERSIONS, WHOLE, expected
+from evalpipe.quality.coverage import coverage_figures
 from evalpipe.report.on_lake import coverage_now, write_coverage_report
 from evalpipe.tables import (
     AGREEMENT,
     COVERAGE,
+    EVALUATOR_HEALTH,
     EVALUATOR_QUALITY,
     EVALUATORS,
     GATE_RUNS,
@@ -66,7 +68,7 @@ def evaluator_quality(home: HomeResource) -> dg.MaterializeResult:
 
 @dg.asset(
     **spec(COVERAGE, "iterate"),
-    deps=[ISSUES.name, EVALUATOR_QUALITY.name, VERDICTS.name],
+    deps=[ISSUES.name, EVALUATOR_QUALITY.name, EVALUATOR_HEALTH.name, PREVALENCE.name, VERDICTS.name],
     automation_condition=WHEN_INPUTS_CHANGE,
 )
 def coverage(home: HomeResource) -> dg.MaterializeResult:
@@ -74,8 +76,14 @@ def coverage(home: HomeResource) -> dg.MaterializeResult:
     made_from = expected(opened, "coverage", home.now()).get(WHOLE)
     rows = coverage_now(opened.lake, opened.settings, home.now())
     opened.lake.append_new(COVERAGE, rows, made_from=made_from)
-    covered = rows.filter(pl.col("is_covered"))
-    figures = {"issue_coverage": share(rows["is_covered"]), "occurrence_coverage": covered["occurrence_share"].sum()}
+    found = coverage_figures(rows)
+    figures = {
+        "issue_coverage": found.issue_share,
+        "occurrence_coverage": found.occurrence_share,
+        "traffic_coverage": found.traffic_share,
+        "n_blocking": found.n_blocking,
+        "n_monitoring": found.n_monitoring,
+    }
     return dg.MaterializeResult(metadata=told(opened, COVERAGE, rows, **figures))
 
 
