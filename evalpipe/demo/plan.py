@@ -56,7 +56,7 @@ _USUAL_RATES: Mapping[FailureMode, float] = MappingProxyType(
 FIXED_AND_RETURNED = FailureMode.REPEATED_IDENTICAL_TOOL_CALL
 """The mode that release 1.1.0 fixes and release 1.2.0 brings back."""
 
-FIXED_FOR_GOOD = FailureMode.PROMISED_REFUND_NOT_ISSUED
+FIXED_FOR_GOOD = FailureMode.ASKED_AGAIN_FOR_ORDER_NUMBER
 """The mode that release 1.1.0 fixes, and that is not seen again."""
 
 _FIXED_RATES = MappingProxyType({**_USUAL_RATES, FIXED_AND_RETURNED: 0.0, FIXED_FOR_GOOD: 0.0})

@@ -40,7 +40,7 @@ class Session(NamedTuple):
 
 
 def sessions_of_day(n_usual: int, day: date, rates: Mapping[FailureMode, float], chance: Random) -> list[Session]:
-    """All sessions of a day, in order of start: `n_usual` on average over a week. `rates` are those of the live release."""
+    """All sessions of a day, in order of start, at the `rates` of the live release: `n_usual` of them on average."""
     n_sessions = max(1, round(n_usual * _WEEKDAY_LOAD[day.weekday()]))
     sessions = [_session(chance, day, rates) for _ in range(n_sessions)]
     return sorted(sessions, key=lambda session: (session.starts_at_s, session.session_id))

@@ -33,6 +33,7 @@ from evalpipe.tables import (
     LABELS,
     SETTLED,
     VERDICT_COUNTS,
+    VERIFICATIONS,
 )
 from evalpipe.web.charts import Axis, commonness_of, history_of, level
 from evalpipe.web.issue_pages import ADDRESS, Boards, shown_to
@@ -72,6 +73,7 @@ class _Tables:
         self.labels = Followed(boards.lake, LABELS, SETTLED, is_it)
         self.rates = Followed(boards.lake, ISSUE_RATES, is_it)
         self.counts = Followed(boards.lake, VERDICT_COUNTS, is_it)
+        self.verification = Followed(boards.lake, VERIFICATIONS, is_it)
 
 
 class DossierPages:
@@ -111,6 +113,8 @@ class DossierPages:
             card=told.card,
             examples=_telling(shown_to(told.examples, places=places, most=len(told.examples))),
             places=places,
+            story=self._boards.story(issue_id),
+            fix=next(iter(tables.verification.now().rows.to_dicts()), None),
             evaluator=evaluator,
             missing=waits[0].reason if waits else None,
             axis=Axis(self._settings.quality.monitor_mcc, self._settings.quality.block_mcc),
