@@ -193,6 +193,11 @@ class LearnedModel:
         return np.stack(terms, axis=1) if terms else np.zeros((view.height, 0))
 
 
+def scores(models: Sequence[LearnedModel], view: pl.DataFrame) -> list[Floats]:
+    """The score of each model for each row of `view`."""
+    return [model.score(view) for model in models]
+
+
 def _step_in_words(step: StepFeature) -> str:
     return f"{NUMBER_MEANINGS[step.field]} at least {step.value:g}"
 
