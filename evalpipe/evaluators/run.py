@@ -7,6 +7,7 @@ its fault verdicts. What a verdict is worth, and who may block, is decided elsew
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
+import numpy as np
 import polars as pl
 
 from evalpipe.evaluators.artifact import Artifact
@@ -195,7 +196,7 @@ def _learned_says(artifact: Artifact, view: pl.DataFrame, score: pl.Series | Non
         score = pl.Series(model.score(view), dtype=pl.Float64)
     flagged = score >= model.program.threshold
     failed = view.select("trace_id", *sorted(_fields_of_learned(artifact))).filter(flagged)
-    why = pl.Series(model.explain(failed), dtype=pl.String)
+    why = pl.Series(model.explain(failed, np.ones(failed.height, dtype=bool)), dtype=pl.String)
     return _verdicts(flagged, score=score, why=why)
 
 
