@@ -193,7 +193,7 @@ def backfill(
         .join(trusted.lazy().select("evaluator_id", "version"), on=["evaluator_id", "version"], how="semi")
     )
     n, n_faults = made.select(pl.len(), (pl.col("outcome") == "fault").sum().alias("n_faults")).collect().row(0)
-    tell(f"{len(days)} days judged by {trusted.height} evaluators: {n:,} verdicts, of them {n_faults:,} faults")
+    tell(f"judged by {trusted.height} evaluators on {len(days)} days: {n:,} verdicts, of them {n_faults:,} faults")
 
 
 @evaluators.command("prune")
