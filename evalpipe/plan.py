@@ -6,14 +6,14 @@ is none, the partition is stale. Nothing is compared by time, so replays and res
 traces are open.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 import polars as pl
 
 from evalpipe.errors import StateError
-from evalpipe.evaluators.on_lake import trusted
+from evalpipe.evaluators.on_lake import judging, rates_of
 from evalpipe.generation.on_lake import attempts
 from evalpipe.generation.triggers import Due, issues_due
 from evalpipe.home import Home
@@ -71,7 +71,7 @@ CODE_VERSIONS: Mapping[str, str] = {
     "issue_proposals": "1",
     "agreement": "1",
     "evaluators": "1",
-    "verdicts": "2",
+    "verdicts": "3",
     "verdict_counts": "1",
     "candidates": "2",
     "queue_yield": "1",
@@ -141,6 +141,31 @@ def expected(home: Home, asset: str, now: datetime) -> dict[str, int]:
 def made_from(asset: str, inputs: object) -> int:
     """The fingerprint of what a partition of `asset` is made from, this code included."""
     return fingerprint(asset, CODE_VERSIONS[asset], inputs)
+
+
+def verdicts_expected(home: Home, days: Sequence[str], issue_ids: Collection[str] = ()) -> dict[str, int]:
+    """The fingerprint of what the verdicts of these days are made from, inside the window or not.
+
+    A day on which the evaluators of some issues alone have judged remembers these, so that what follows from it is
+    made again, and inside the window the other evaluators judge it in their turn.
+    """
+    return {day: made_from("verdicts", inputs) for day, inputs in _judged(home, days, issue_ids).items()}
+
+
+def verdicts_missing(home: Home, first: date, last: date, issue_ids: Collection[str] = ()) -> list[str]:
+    """The days with traffic from `first` to `last` that these evaluators have not judged as they are, or not wholly.
+
+    A day on which one of them could not judge a trace is among them. Sorted.
+    """
+    days = [str(day) for day in traffic_days(home) if first <= day <= last]
+    should_be = verdicts_expected(home, days, issue_ids)
+    whole = should_be if not issue_ids else verdicts_expected(home, days)
+    made = home.lake.made_from(VERDICTS, days)
+    suite = judging(home.lake, home.settings.quality, issue_ids)
+    faults = home.lake.scan(VERDICTS).filter(pl.col("day").is_between(first, last), pl.col("outcome") == "fault")
+    by_them = faults.join(suite.lazy().select("evaluator_id", "version"), on=["evaluator_id", "version"], how="semi")
+    faulty = {str(day) for day in by_them.select("day").unique().collect()["day"]}
+    return [day for day, inputs in should_be.items() if made[day] not in (inputs, whole[day]) or day in faulty]
 
 
 def traffic_days(home: Home) -> list[date]:
@@ -280,19 +305,32 @@ def _queues(home: Home) -> dict[str, int | None]:
 
 def _verdicts(home: Home) -> dict[str, object]:
     days = [str(day) for day in traffic_days(home)]
-    suite = suite_of(home)
-    if not days or not suite:
+    if not days:
         return {}
     last = date.fromisoformat(days[-1])
     window = {str(last - timedelta(days=n)) for n in range(home.settings.monitor.window_days)}
+    return _judged(home, [day for day in days if day in window])
+
+
+def _judged(home: Home, days: Sequence[str], issue_ids: Collection[str] = ()) -> dict[str, object]:
+    """Day by day the traces, and who judges how much of them."""
+    suite = judging(home.lake, home.settings.quality, issue_ids)
+    if not days or suite.is_empty():
+        return {}
+    # A changed rate makes the window anew, so that a new one holds for all of it; what was judged is kept.
+    rates = rates_of(home.lake, suite, home.settings.monitor)
+    who = [f"{name} at {rate}" for name, rate in zip(_names(suite), rates, strict=True)]
     # What evaluators ask of sessions is counted in the features, which follow the traces of the day.
     features = home.lake.made_from(TRACE_FEATURES, days)
-    return {day: [features[day], suite] for day in days if day in window and features[day] is not None}
+    return {day: [features[day], who] for day in days if features[day] is not None}
 
 
 def suite_of(home: Home) -> list[str]:
     """The evaluators trusted now, as 'id@version', in order: what judges new traffic."""
-    suite = trusted(home.lake, home.settings.quality)
+    return _names(judging(home.lake, home.settings.quality))
+
+
+def _names(suite: pl.DataFrame) -> list[str]:
     return [f"{evaluator}@{version}" for evaluator, version in suite.select("evaluator_id", "version").iter_rows()]
 
 

@@ -1,5 +1,6 @@
 """Generate from the command line: regenerate evaluators, look at them, run one."""
 
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -168,6 +169,54 @@ def run_evaluator(
     said = run_evaluators([artifact], view, llm=home_of(context).settings.llm)
     shown = said.select("trace_id", "outcome", "score", "explanation")
     show(shown, title=evaluator_id, as_json=as_json, empty="no case is of a service that it judges")
+
+
+@evaluators.command("backfill")
+def backfill(
+    context: typer.Context,
+    issue_ids: Annotated[list[str] | None, typer.Argument(help="Issues; default: those of all evaluators.")] = None,
+    first: Annotated[datetime | None, typer.Option("--from", help="First day. Required.", formats=["%Y-%m-%d"])] = None,
+    last: Annotated[datetime | None, typer.Option("--to", help="Last day. Required.", formats=["%Y-%m-%d"])] = None,
+) -> None:
+    """Judge past traffic with the evaluators as they are now, day by day. Stopped and started again, it goes on.
+
+    Example: `evalpipe evaluators backfill iss_3f2a9c1b44 --from 2026-03-02 --to 2026-04-30`
+    """
+    import polars as pl
+
+    from evalpipe.dagster_home import instance_of
+    from evalpipe.errors import InputError, StateError
+    from evalpipe.evaluators.on_lake import judging
+    from evalpipe.materialise import materialise
+    from evalpipe.plan import verdicts_missing
+    from evalpipe.tables import VERDICTS
+
+    if first is None or last is None or first > last:
+        raise InputError("a backfill needs its first and last day: --from 2026-03-02 --to 2026-04-30")
+    home = home_of(context)
+    home.require_traffic()
+    issues = sorted(set(issue_ids or ()))
+    trusted = judging(home.lake, home.settings.quality, issues)
+    if lacking := sorted(set(issues) - set(trusted["issue_id"])):
+        raise StateError(f"no trusted evaluator checks {', '.join(lacking)}. Run: evalpipe evaluators list")
+    days = verdicts_missing(home, first.date(), last.date(), issues)
+    if not days:
+        tell("nothing is missing: every day with traffic is judged by the evaluators as they are")
+        return
+    with progress() as bar, instance_of(home) as instance:
+        task = bar.add_task("judging", total=len(days))
+        for day in days:
+            bar.update(task, description=f"judging {day}")
+            materialise(home, instance, "verdicts", [day], config={"issues": issues})
+            bar.advance(task)
+    of_days = pl.col("day").is_in([date.fromisoformat(day) for day in days])
+    made = (
+        home.lake.scan(VERDICTS)
+        .filter(of_days)
+        .join(trusted.lazy().select("evaluator_id", "version"), on=["evaluator_id", "version"], how="semi")
+    )
+    n, n_faults = made.select(pl.len(), (pl.col("outcome") == "fault").sum().alias("n_faults")).collect().row(0)
+    tell(f"judged by {trusted.height} evaluators on {len(days)} days: {n:,} verdicts, of them {n_faults:,} faults")
 
 
 @evaluators.command("prune")

@@ -1,16 +1,20 @@
 """Evaluators over the lake: which are trusted now, their verdicts on traffic, its rates, and agreement with people."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from evalpipe.evaluators.artifact import Artifact
 from evalpipe.evaluators.catalog import current_evaluators, load
 from evalpipe.evaluators.measure import current_when_labelled, measure, prequential, status_of
 from evalpipe.evaluators.rates import N_WEEKS, count_frame, rate_frame
-from evalpipe.evaluators.run import fields_of, run_evaluators
+from evalpipe.evaluators.reuse import Standing, standing_of, trace_states
+from evalpipe.evaluators.rules import columns_asked, compile_rule
+from evalpipe.evaluators.run import fields_of, is_served, run_evaluators, verdicts_of
+from evalpipe.evaluators.sampling import Bools, Floats, bits_of, chances, draws, prefilter_of, rate_of
 from evalpipe.evaluators.view import evaluator_view, needs_features
 from evalpipe.lake.store import Lake
 from evalpipe.quality.coverage import latest_quality
@@ -24,6 +28,7 @@ from evalpipe.tables import (
     ISSUE_RATES,
     ISSUES,
     LABELS,
+    PREVALENCE,
     SETTLED,
     TRACE_FEATURES,
     TRACES,
@@ -63,25 +68,124 @@ def trusted(lake: Lake, settings: QualitySettings) -> pl.DataFrame:
     return known.filter(pl.col("status").is_in(_TRUSTED)).join(gone, on="issue_id", how="anti")
 
 
+def judging(lake: Lake, settings: QualitySettings, issue_ids: Collection[str] = ()) -> pl.DataFrame:
+    """The trusted evaluators of these issues, of all without any: see `trusted`."""
+    suite = trusted(lake, settings)
+    return suite.filter(pl.col("issue_id").is_in(list(issue_ids))) if issue_ids else suite
+
+
 def loaded(evaluators: pl.DataFrame) -> list[Artifact]:
     """The artifacts of EVALUATORS rows, each checked against its schema and its hash."""
     return [load(*row) for row in evaluators.select("artifact", "artifact_sha256").iter_rows()]
 
 
-def verdicts_on(lake: Lake, day: date, artifacts: Sequence[Artifact], settings: Settings) -> pl.DataFrame:
-    """All VERDICTS of `day`: what these evaluators say of its traces as they are now, and what older versions said."""
+class DayOfVerdicts(NamedTuple):
+    """All VERDICTS of a day, and how many of the current versions' were made now or kept from before."""
+
+    rows: pl.DataFrame
+    n_judged: int
+    n_reused: int
+    n_served: int  # pairs of a trace and an evaluator of its service: what would be judged at a rate of 1
+
+    @property
+    def share_judged(self) -> float | None:
+        """Of those pairs, the share with a verdict; None without any."""
+        return (self.n_judged + self.n_reused) / self.n_served if self.n_served else None
+
+
+def verdicts_on(lake: Lake, day: date, artifacts: Sequence[Artifact], settings: Settings) -> DayOfVerdicts:
+    """What these evaluators say of the traces of `day` as they are now, and what other versions and evaluators said.
+
+    Each judges the traces that are drawn for it (sampling.py), and only those of which its version has not judged yet
+    what they look like now (reuse.py); a fault is tried again. Traces that nobody has to judge are not even viewed.
+    """
+    artifacts = sorted(artifacts, key=lambda artifact: (artifact.evaluator_id, artifact.version))
     on_day = pl.col("day") == day
     judges = pl.DataFrame(
-        {"evaluator_id": [a.evaluator_id for a in artifacts], "version": [a.version for a in artifacts]},
+        [(a.evaluator_id, a.version) for a in artifacts],
         schema={name: VERDICTS.schema[name] for name in ("evaluator_id", "version")},
+        orient="row",
     )
-    earlier = lake.read(VERDICTS, on_day).join(judges, on=["evaluator_id", "version"], how="anti")
-    traces = lake.read(TRACES, on_day, CLOSED)
+    said = lake.read(VERDICTS, on_day)
+    others = said.join(judges, on=judges.columns, how="anti")
+    traces = lake.read(TRACES, on_day, CLOSED).sort("trace_id")
     if not artifacts or traces.is_empty():
-        return earlier
-    said = run_evaluators(artifacts, view_of(lake, traces, fields_of(artifacts)), llm=settings.llm)
-    fresh = VERDICTS.conform(said.with_columns(day=pl.lit(day), inclusion_probability=pl.lit(1.0)))
-    return pl.concat([earlier, fresh]).sort(VERDICTS.key)
+        return DayOfVerdicts(others, 0, 0, 0)
+    features = features_of(lake, traces)
+    states = traces.select("trace_id", trace_state=trace_states(traces, features))
+    said = said.join(judges, on=judges.columns, how="semi").partition_by(judges.columns, as_dict=True)
+    standings = _standings(lake, artifacts, traces, features, states, said, settings.monitor)
+
+    is_viewed = np.logical_or.reduce([standing.is_due for standing in standings])
+    due = [artifact for artifact, standing in zip(artifacts, standings, strict=True) if standing.is_due.any()]
+    view = evaluator_view(traces.filter(is_viewed), features, fields=fields_of(due))
+    chosen = [pl.Series(standing.is_due[is_viewed], dtype=pl.Boolean) for standing in standings]
+    made = verdicts_of(artifacts, view, chosen, llm=settings.llm)
+
+    parts = [others]
+    for artifact, standing, fresh in zip(artifacts, standings, made, strict=True):
+        before = said.get((artifact.evaluator_id, artifact.version), VERDICTS.empty())
+        parts += [
+            _with_chance(
+                before.drop("inclusion_probability", "trace_state"), states, standing.is_kept, standing.chance
+            ),
+            _with_chance(fresh.with_columns(day=pl.lit(day)), states, standing.is_due, standing.chance),
+        ]
+    return DayOfVerdicts(
+        pl.concat(parts),
+        n_judged=sum(int(standing.is_due.sum()) for standing in standings),
+        n_reused=sum(int(standing.is_kept.sum()) for standing in standings),
+        n_served=sum(int(is_served(artifact, traces["service_name"]).sum()) for artifact in artifacts),
+    )
+
+
+def rates_of(lake: Lake, evaluators: pl.DataFrame, settings: MonitorSettings) -> list[float]:
+    """The share of traffic that each of these EVALUATORS rows judges: see `rate_of`."""
+    severity = dict(lake.read(ISSUES).select("issue_id", "severity").iter_rows())
+    return [
+        rate_of(kind, issue_id, severity.get(issue_id), settings)
+        for kind, issue_id in evaluators.select("kind", "issue_id").iter_rows()
+    ]
+
+
+def _standings(
+    lake: Lake,
+    artifacts: Sequence[Artifact],
+    traces: pl.DataFrame,
+    features: pl.DataFrame,
+    states: pl.DataFrame,
+    said: Mapping[tuple[Any, ...], pl.DataFrame],
+    settings: MonitorSettings,
+) -> list[Standing]:
+    """What each evaluator has to judge of `traces`; `said` is what its version said before, by id and version."""
+    of = pl.DataFrame([(a.kind, a.issue_id) for a in artifacts], schema=["kind", "issue_id"], orient="row")
+    rates = rates_of(lake, of, settings)
+    prevalence = dict(lake.read(PREVALENCE).select("issue_id", "prevalence").iter_rows())
+    bits = bits_of(traces["trace_id"]) if any(rate < 1 for rate in rates) else None
+    standings = []
+    for artifact, rate in zip(artifacts, rates, strict=True):
+        before = said.get((artifact.evaluator_id, artifact.version), VERDICTS.empty())
+        served = is_served(artifact, traces["service_name"]).to_numpy()
+        draw = None if rate >= 1 or bits is None else draws(bits, artifact.evaluator_id)
+        chance = np.full(traces.height, rate)
+        rule = prefilter_of(artifact.kind, artifact.program, rate, prevalence.get(artifact.issue_id), settings)
+        if rule is not None:
+            # Of what is certain already the rule has nothing to say.
+            certain = before.filter(pl.col("inclusion_probability") >= 1, pl.col("outcome") != "fault")
+            known = states.join(certain, on=states.columns, how="semi", maintain_order="left")["trace_id"]
+            asked = served & ~traces["trace_id"].is_in(known.implode()).to_numpy()
+            flags = np.zeros(traces.height, dtype=bool)
+            view = evaluator_view(traces.filter(asked), features, fields=columns_asked(rule))
+            flags[asked] = view.select(compile_rule(rule)).to_series().to_numpy()
+            chance = chances(rate, flags, settings)
+        standings.append(standing_of(before, states, served, draw, chance))
+    return standings
+
+
+def _with_chance(rows: pl.DataFrame, states: pl.DataFrame, is_of: Bools, chance: Floats) -> pl.DataFrame:
+    """VERDICTS of the traces that are meant, with the chance and the state of each, in the order of `states`."""
+    meant = states.filter(is_of).with_columns(inclusion_probability=pl.Series(chance[is_of], dtype=pl.Float64))
+    return VERDICTS.conform(meant.join(rows, on="trace_id", how="inner", maintain_order="left"))
 
 
 def counts_on(lake: Lake, day: date) -> pl.DataFrame:

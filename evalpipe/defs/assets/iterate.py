@@ -6,15 +6,16 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
 from evalpipe.defs.partitions import BY_DAY, EVALUATORS_OF_ALL_ISSUES
 from evalpipe.defs.resources import HomeResource
 from evalpipe.defs.spec import OWNERS, WHEN_INPUTS_CHANGE, spec
 from evalpipe.defs.tell import each_partition, preview, share, told
-from evalpipe.evaluators.on_lake import loaded, quality_of_all, trusted, verdicts_on
+from evalpipe.evaluators.on_lake import judging, loaded, quality_of_all, verdicts_on
 from evalpipe.gate.on_lake import gate
 from evalpipe.gate.render import markdown
-from evalpipe.plan import CODE_VERSIONS, WHOLE, expected
+from evalpipe.plan import CODE_VERSIONS, WHOLE, expected, verdicts_expected
 from evalpipe.quality.coverage import coverage_figures
 from evalpipe.report.on_lake import coverage_now, write_coverage_report
 from evalpipe.tables import (
@@ -36,17 +37,34 @@ from evalpipe.tables import (
 )
 
 
+class VerdictsRequest(dg.Config):
+    """Whose evaluators judge: those of these issues; of all without any."""
+
+    issues: list[str] = Field(default_factory=list)
+
+
 @dg.asset(**spec(VERDICTS, "iterate"), **BY_DAY, deps=[TRACES.name, TRACE_FEATURES.name, EVALUATORS_OF_ALL_ISSUES])
-def verdicts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
+def verdicts(context: dg.AssetExecutionContext, config: VerdictsRequest, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
-    should_be = expected(opened, "verdicts", home.now())
-    suite = loaded(trusted(opened.lake, opened.settings.quality))
+    should_be = verdicts_expected(opened, context.partition_keys, config.issues)
+    suite = loaded(judging(opened.lake, opened.settings.quality, config.issues))
 
     def make(key: str) -> dict[str, Any]:
-        rows = verdicts_on(opened.lake, date.fromisoformat(key), suite, opened.settings)
-        opened.lake.replace(VERDICTS, rows, partition=key, made_from=should_be.get(key))
-        figures = {"fail_share": share(rows["outcome"] == "fail"), "fault_share": share(rows["outcome"] == "fault")}
-        return told(opened, VERDICTS, rows, n_evaluators=len(suite), **figures)
+        found = verdicts_on(opened.lake, date.fromisoformat(key), suite, opened.settings)
+        opened.lake.replace(VERDICTS, found.rows, partition=key, made_from=should_be.get(key))
+        outcome = found.rows["outcome"]
+        return told(
+            opened,
+            VERDICTS,
+            found.rows,
+            n_evaluators=len(suite),
+            n_judged=found.n_judged,
+            n_reused=found.n_reused,
+            share_judged=found.share_judged,
+            n_faults=int((outcome == "fault").sum()),
+            fail_share=share(outcome == "fail"),
+            fault_share=share(outcome == "fault"),
+        )
 
     each_partition(context, context.partition_keys, make)
     return dg.MaterializeResult()
