@@ -165,7 +165,8 @@ def _known_prevalence(tables: CoverageTables) -> pl.DataFrame:
         .sort("first_day")
         .unique("issue_id", keep="last", maintain_order=True)
     )
-    by_queues = tables.prevalence.filter(pl.col("prevalence").is_not_null())
+    # None seen among the few that were read by chance is no share: harm would be nothing, for failures that people saw.
+    by_queues = tables.prevalence.filter(pl.col("prevalence") > 0)
     known = [each.select("issue_id", "prevalence") for each in (by_evaluator, by_queues)]
     return pl.concat(known).unique("issue_id", keep="first", maintain_order=True)
 

@@ -234,11 +234,12 @@ def week(issue_id: str, week: int, share: float | None) -> pl.DataFrame:
 
 def test_the_prevalence_is_that_of_the_latest_week_that_tells_it_else_that_of_the_queues():
     found = cover(
-        issues(("a", "active", 1), ("b", "active", 1), ("c", "active", 1)),
+        issues(("a", "active", 1), ("b", "active", 1), ("c", "active", 1), ("d", "active", 1)),
         issue_rates=pl.concat([week("a", 1, 0.03), week("a", 0, 0.09), week("a", 2, None)]),
-        prevalence=prevalence(("a", 0.5), ("b", 0.04), ("c", None)),
+        prevalence=prevalence(("a", 0.5), ("b", 0.04), ("c", None), ("d", 0.0)),
     )
-    assert [found[i]["prevalence"] for i in "abc"] == [0.03, 0.04, None]
+    # Of d none was seen among those read by chance, which says only that it is rare.
+    assert [found[i]["prevalence"] for i in "abcd"] == [0.03, 0.04, None, None]
 
 
 def test_harm_weighs_the_share_of_traffic_by_severity_and_orders_the_issues():

@@ -86,7 +86,7 @@ def evaluator_quality(home: HomeResource) -> dg.MaterializeResult:
 
 @dg.asset(
     **spec(COVERAGE, "iterate"),
-    deps=[ISSUES.name, EVALUATOR_QUALITY.name, EVALUATOR_HEALTH.name, PREVALENCE.name, VERDICTS.name],
+    deps=[ISSUES.name, EVALUATOR_QUALITY.name, EVALUATOR_HEALTH.name, PREVALENCE.name, ISSUE_RATES.name, VERDICTS.name],
     automation_condition=WHEN_INPUTS_CHANGE,
 )
 def coverage(home: HomeResource) -> dg.MaterializeResult:

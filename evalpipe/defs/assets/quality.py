@@ -23,11 +23,8 @@ from evalpipe.tables import (
 )
 
 
-@dg.asset(
-    **spec(TRAFFIC_DRIFT, "iterate"),
-    deps=[TRACES.name, TRACE_FEATURES.name],
-    automation_condition=WHEN_INPUTS_CHANGE,
-)
+# Made every night, not with each trace that arrives: it compares weeks.
+@dg.asset(**spec(TRAFFIC_DRIFT, "iterate"), deps=[TRACES.name, TRACE_FEATURES.name])
 def traffic_drift(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     made_from = expected(opened, "traffic_drift", home.now()).get(WHOLE)
