@@ -47,6 +47,7 @@ class EvaluatorRun:
     issue_id: str | None = None
     kind: str = "rule"
     issue_state: str = "active"
+    has_returned: bool = False  # its issue was solved and is open again
     mcc: float | None  # None is undefined, which is not zero
     mcc_lower: float | None = None
     n_positives: int = 0  # failures that the MCC was measured on
@@ -197,7 +198,7 @@ def _skipped(run: EvaluatorRun, policy: GatePolicy) -> tuple[Outcome, str]:
 def _link(run: EvaluatorRun) -> Link | None:
     if run.issue_id is None:
         return None
-    if run.issue_state == "resolved":
+    if run.issue_state == "resolved" or run.has_returned:
         return "returned after resolution"
     return "new regression" if run.previous_outcome == "passed" else "known open"
 

@@ -88,7 +88,9 @@ def judge_cases(
 
 
 def _standing(suite: pl.DataFrame, issues: pl.DataFrame) -> list[EvaluatorRun]:
-    states = issues.select("issue_id", issue_state="state")
+    states = issues.select(
+        "issue_id", issue_state="state", has_returned=pl.col("flags").list.contains("regressed")
+    )
     rows = suite.join(states, on="issue_id", how="left").sort("evaluator_id")
     return [
         EvaluatorRun(
@@ -98,6 +100,7 @@ def _standing(suite: pl.DataFrame, issues: pl.DataFrame) -> list[EvaluatorRun]:
             failure_mode=row["failure_mode"],
             kind=row["kind"],
             issue_state=row["issue_state"] or "active",
+            has_returned=bool(row["has_returned"]),
             mcc=row["mcc"],
             mcc_lower=row["mcc_lower"],
             n_positives=(row["tp"] or 0) + (row["fn"] or 0),
@@ -113,10 +116,8 @@ def _gate_id(
     # Rows as lines of JSON are hashed in one go; a canonical form built in Python costs ten times that.
     cases = io.BytesIO()
     traces.select("trace_id", "service_name", "transcript").sort("trace_id").write_ndjson(cases)
-    standing = [
-        [run.evaluator_id, run.version, run.issue_state, run.mcc, run.mcc_lower, run.n_positives, run.demotion]
-        for run in runs
-    ]
+    asked = ("evaluator_id", "version", "issue_state", "has_returned", "mcc", "mcc_lower", "n_positives", "demotion")
+    standing = [[getattr(run, name) for name in asked] for run in runs]
     question: list[Any] = [
         hashlib.sha256(cases.getvalue()).hexdigest(),
         standing,
