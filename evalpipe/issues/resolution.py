@@ -46,9 +46,23 @@ class Verification(NamedTuple):
     confidence: float
 
 
-class _Read(NamedTuple):
-    n: int
-    n_failing: int
+class _Seen(NamedTuple):
+    """What there is of the releases that count, summed up."""
+
+    releases: tuple[str, ...]
+    latest: datetime | None  # when the last of it became known
+    n_judged: int
+    n_flagged: int
+    judged_weight: float
+    flagged_weight: float
+    judged_weight_sq: float
+    n_hits: int  # read by people
+    n_hits_failing: int
+    n_passes: int  # read by people, drawn at random
+    n_passes_failing: int
+
+
+_SUMS = _Seen._fields[2:]
 
 
 def verify(
@@ -60,44 +74,10 @@ def verify(
     them, and the passes. `not_solved`: they confirmed so many hits that the old rate is twenty times likelier than the
     target (a sequential test, at settings.confidence). `fooled`: likewise of the passes, or they stay unproven.
     """
-    before = settings.recurrence_rate if exposure.rate_before is None else exposure.rate_before
-    before = min(max(before, 1e-4), 0.5)
-    target = min(settings.target_rate, settings.target_share * before)
     releases = [] if since is None else exposure.releases_from(since)
-    seen = exposure.of(releases, since) if since is not None else exposure.of([], datetime.max.replace(tzinfo=UTC))
-    hits = _read(seen.readings.filter("is_flagged"))
-    passes = _read(seen.readings.filter(~pl.col("is_flagged"), "is_random"))
-    confidence, tpr = settings.confidence, seen.tpr
-    # A sample with unequal chances says as much as fewer traces with equal ones (Kish 1965).
-    weight, weight_sq = (float(seen.hours[name].sum()) for name in ("judged_weight", "judged_weight_sq"))
-    n_effective = weight**2 / weight_sq if weight_sq else 0.0
-    share = float(seen.hours["flagged_weight"].sum()) / weight if weight else 0.0
-    n_failing = share * n_effective * _failing_share(hits, seen.n_flagged)
-    upper = rate_upper(n_failing, n_effective * tpr, confidence)
-    n_passes_needed = min(settings.max_passes, units_needed(before, confidence))
-    if passes.n_failing:
-        n_passes_needed = max(n_passes_needed, units_needed(before, confidence, passes.n_failing))
-    said = Verification(
-        finding="waiting",
-        reason="",
-        decided_at=seen.latest,
-        release=release,
-        since=since,
-        releases=tuple(releases),
-        rate_before=before,
-        target_rate=target,
-        n_needed=math.ceil(units_needed(target, confidence, hits.n_failing) / tpr),
-        n_exposed=seen.n_judged,
-        n_flagged=seen.n_flagged,
-        n_hits_read=hits.n,
-        n_hits_confirmed=hits.n_failing,
-        n_passes_needed=n_passes_needed,
-        n_passes_read=passes.n,
-        n_passes_failing=passes.n_failing,
-        rate_upper=upper if n_effective else None,
-        confidence=confidence,
-    )
-    return said._replace(**_found(said, exposure, settings, tpr))
+    seen = exposure.of(releases, datetime.max.replace(tzinfo=UTC) if since is None else since)
+    sums = _steps(seen).select(pl.col(_SUMS).sum()).row(0, named=True)
+    return _judged(release, since, _Seen(releases=tuple(releases), latest=seen.latest, **sums), exposure, settings)
 
 
 def first_proof(
@@ -105,21 +85,84 @@ def first_proof(
 ) -> Verification | None:
     """The first day's end at which the fix was proven or refuted by what was known then; None when it is neither.
 
-    Day by day, so that what came later, a return in a later release among it, does not change what was known.
+    Day by day, so that what came later, a return in a later release among it, does not change what was known: each is
+    `verify` of what was known at its last moment, of sums that grow from day to day.
     """
     if since is None:
         return None
-    seen = exposure.of(exposure.releases_from(since), since)
-    known = pl.concat([seen.hours["at"], seen.readings["read_at"]])
-    for at in _last_of_each_day(known):
-        said = verify(release, since, exposure.known_at(at), settings)
+    releases = exposure.releases_from(since)
+    seen = exposure.of(releases, since)
+    begins = dict(seen.hours.group_by("release").agg(pl.col("at").min()).iter_rows())
+    # The last moment of each day, and the sums over all that was known by then.
+    days = (
+        _steps(seen)
+        .sort("known_at")
+        .with_columns(pl.col(_SUMS).cum_sum())
+        .group_by(day=pl.col("known_at").dt.date(), maintain_order=True)
+        .last()
+    )
+    for latest, *sums in days.select("known_at", *_SUMS).iter_rows():
+        known = tuple(name for name in releases if begins[name] <= latest)
+        said = _judged(release, since, _Seen(known, latest, *sums), exposure, settings)
         if said.finding in ("solved", "not_solved", "fooled"):
             return said
     return None
 
 
-def _last_of_each_day(times: pl.Series) -> list[datetime]:
-    return times.to_frame("at").group_by(pl.col("at").dt.date()).agg(last=pl.col("at").max())["last"].sort().to_list()
+def _steps(seen: Exposure) -> pl.DataFrame:
+    """known_at and what became known then, under the names of _SUMS: a row for each hour and each trace that was read.
+
+    What is read counts from when its release is known, which is an hour's first trace.
+    """
+    hours = seen.hours.select("n_judged", "n_flagged", "judged_weight", "flagged_weight", "judged_weight_sq", "at")
+    is_hit, is_pass = pl.col("is_flagged"), ~pl.col("is_flagged") & pl.col("is_random")
+    begins = seen.hours.group_by("release").agg(begins=pl.col("at").min())
+    read = seen.readings.join(begins, on="release").select(
+        known_at=pl.max_horizontal("read_at", "begins"),
+        n_hits=is_hit.cast(pl.Int64),
+        n_hits_failing=(is_hit & pl.col("is_failure")).cast(pl.Int64),
+        n_passes=is_pass.cast(pl.Int64),
+        n_passes_failing=(is_pass & pl.col("is_failure")).cast(pl.Int64),
+    )
+    both = pl.concat([hours.rename({"at": "known_at"}), read], how="diagonal")
+    return both.select("known_at", pl.col(_SUMS).fill_null(0))
+
+
+def _judged(
+    release: str | None, since: datetime | None, seen: _Seen, exposure: Exposure, settings: VerificationSettings
+) -> Verification:
+    before = settings.recurrence_rate if exposure.rate_before is None else exposure.rate_before
+    before = min(max(before, 1e-4), 0.5)
+    target = min(settings.target_rate, settings.target_share * before)
+    confidence, tpr = settings.confidence, exposure.tpr
+    # A sample with unequal chances says as much as fewer traces with equal ones (Kish 1965).
+    n_effective = seen.judged_weight**2 / seen.judged_weight_sq if seen.judged_weight_sq else 0.0
+    share = seen.flagged_weight / seen.judged_weight if seen.judged_weight else 0.0
+    upper = rate_upper(share * n_effective * _failing_share(seen), n_effective * tpr, confidence)
+    n_passes_needed = min(settings.max_passes, units_needed(before, confidence))
+    if seen.n_passes_failing:
+        n_passes_needed = max(n_passes_needed, units_needed(before, confidence, seen.n_passes_failing))
+    said = Verification(
+        finding="waiting",
+        reason="",
+        decided_at=seen.latest,
+        release=release,
+        since=since,
+        releases=seen.releases,
+        rate_before=before,
+        target_rate=target,
+        n_needed=math.ceil(units_needed(target, confidence, seen.n_hits_failing) / tpr),
+        n_exposed=seen.n_judged,
+        n_flagged=seen.n_flagged,
+        n_hits_read=seen.n_hits,
+        n_hits_confirmed=seen.n_hits_failing,
+        n_passes_needed=n_passes_needed,
+        n_passes_read=seen.n_passes,
+        n_passes_failing=seen.n_passes_failing,
+        rate_upper=upper if n_effective else None,
+        confidence=confidence,
+    )
+    return said._replace(**_found(said, exposure, settings, tpr))
 
 
 def _found(
@@ -171,17 +214,13 @@ def _found(
     }
 
 
-def _read(readings: pl.DataFrame) -> _Read:
-    return _Read(readings.height, int(readings["is_failure"].sum()))
-
-
-def _failing_share(hits: _Read, n_flagged: int) -> float:
+def _failing_share(seen: _Seen) -> float:
     """The share of all hits that counts as failures: those confirmed, and of the unread ones as many as among the read.
 
     While few are read every unread one counts: what nobody has looked at is no proof.
     """
-    if n_flagged == 0:
+    if seen.n_flagged == 0:
         return 0.0
-    n_unread = max(0, n_flagged - hits.n)
-    share = (hits.n_failing + 0.5) / (hits.n + 1) if hits.n >= _MIN_HITS_READ else 1.0
-    return min(1.0, (hits.n_failing + n_unread * share) / n_flagged)
+    n_unread = max(0, seen.n_flagged - seen.n_hits)
+    share = (seen.n_hits_failing + 0.5) / (seen.n_hits + 1) if seen.n_hits >= _MIN_HITS_READ else 1.0
+    return min(1.0, (seen.n_hits_failing + n_unread * share) / seen.n_flagged)

@@ -1,7 +1,8 @@
+import numpy as np
 import polars as pl
 import pytest
 
-from evalpipe.issues.resolution import verify
+from evalpipe.issues.resolution import first_proof, verify
 from evalpipe.quality.exposure import units_needed
 from evalpipe.settings import VerificationSettings
 from evalpipe_tests.issues.histories import GOOD, day, exposure, hours, readings
@@ -126,3 +127,22 @@ def test_of_a_rate_that_nobody_knows_the_least_that_counts_is_assumed():
 def test_the_agreement_of_an_evaluator_that_misses_half_doubles_the_traffic():
     blind = verify("1.1", SINCE, exposure(after(10), agreement=GOOD._replace(tp=10, fn=10)), SETTINGS)
     assert blind.n_needed == 299 * 2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.004, 0.04])
+def test_the_first_proof_is_what_was_known_at_the_end_of_the_first_day_that_proves_anything(share: float):
+    generator = np.random.default_rng(5)
+    rows, read = [(0.0, "1.0", 500, 20), (7.2, "1.0", 30, 1)], []
+    for at in np.arange(7.0, 40.0, 0.4):
+        release = f"1.{1 + int(at) // 9}"
+        n_failing = int(generator.binomial(30, share))
+        rows.append((float(at), release, 30, n_failing))
+        read += [(float(at), release, n_failing, True, True), (float(at), release, 1, False, share > 0.01)]
+    seen = exposure(hours(*rows), readings(*read))
+    moments = pl.concat([seen.hours["at"], seen.readings["read_at"]])
+    ends = [moments.filter(moments.dt.date() == each).max() for each in moments.dt.date().unique().sort()]
+    by_hand = (verify("1.0", SINCE, seen.known_at(at), SETTINGS) for at in ends)
+    decided = next((said for said in by_hand if said.finding in ("solved", "not_solved", "fooled")), None)
+
+    assert decided is not None
+    assert first_proof("1.0", SINCE, seen, SETTINGS) == decided
