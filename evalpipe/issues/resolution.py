@@ -20,6 +20,9 @@ from evalpipe.settings import VerificationSettings
 Finding = Literal["waiting", "reading", "solved", "not_solved", "fooled", "quiet", "returned"]
 
 _MIN_HITS_READ = 10  # of the hits, all up to this number are read before the rest is judged by them
+_SOLVED_SHARE = (
+    0.25  # of the target, that is left of a solved failure of which there is a rest: as of before, the target
+)
 _PATIENCE = 3  # times the passes first asked for: a fix that is not proven by then is not
 
 
@@ -131,17 +134,23 @@ def _steps(seen: Exposure) -> pl.DataFrame:
 def _judged(
     release: str | None, since: datetime | None, seen: _Seen, exposure: Exposure, settings: VerificationSettings
 ) -> Verification:
-    before = settings.recurrence_rate if exposure.rate_before is None else exposure.rate_before
-    before = min(max(before, 1e-4), 0.5)
+    before = _rate_before(seen, exposure, settings)
     target = min(settings.target_rate, settings.target_share * before)
     confidence, tpr = settings.confidence, exposure.tpr
     # A sample with unequal chances says as much as fewer traces with equal ones (Kish 1965).
     n_effective = seen.judged_weight**2 / seen.judged_weight_sq if seen.judged_weight_sq else 0.0
     share = seen.flagged_weight / seen.judged_weight if seen.judged_weight else 0.0
-    upper = rate_upper(share * n_effective * _failing_share(seen), n_effective * tpr, confidence)
+    n_failing = share * n_effective * _failing_share(seen)
+    upper = rate_upper(n_failing, n_effective * tpr, confidence)
+    n_needed, gone = units_needed(target, confidence, seen.n_hits_failing), _SOLVED_SHARE * target
+    if seen.n_hits_failing:
+        n_needed = max(n_needed, _needed(seen.n_hits_failing, gone, target, confidence))
+    is_rare = upper < target
+    if n_failing > 0:
+        is_rare &= log_ratio(n_failing, n_effective * tpr, gone, target) >= crossing(1, 2 * (1 - confidence))
     n_passes_needed = min(settings.max_passes, units_needed(before, confidence))
     if seen.n_passes_failing:
-        n_passes_needed = max(n_passes_needed, units_needed(before, confidence, seen.n_passes_failing))
+        n_passes_needed = max(n_passes_needed, _needed(seen.n_passes_failing, target, before, confidence))
     said = Verification(
         finding="waiting",
         reason="",
@@ -151,7 +160,7 @@ def _judged(
         releases=seen.releases,
         rate_before=before,
         target_rate=target,
-        n_needed=math.ceil(units_needed(target, confidence, seen.n_hits_failing) / tpr),
+        n_needed=math.ceil(n_needed / tpr),
         n_exposed=seen.n_judged,
         n_flagged=seen.n_flagged,
         n_hits_read=seen.n_hits,
@@ -162,11 +171,11 @@ def _judged(
         rate_upper=upper if n_effective else None,
         confidence=confidence,
     )
-    return said._replace(**_found(said, exposure, settings, tpr))
+    return said._replace(**_found(said, exposure, settings, is_rare=is_rare))
 
 
 def _found(
-    said: Verification, exposure: Exposure, settings: VerificationSettings, tpr: float
+    said: Verification, exposure: Exposure, settings: VerificationSettings, *, is_rare: bool
 ) -> dict[str, Finding | str]:
     """The finding, and the reason in words."""
     named = said.release or "the release with the fix"
@@ -175,23 +184,23 @@ def _found(
         return {"finding": "waiting", "reason": lacks}
     if said.since is None:
         return {"finding": "waiting", "reason": f"no trace of {named} was seen yet"}
+    tpr = exposure.tpr
     bar = crossing(1, 2 * (1 - said.confidence))  # of a single test: 1 / (1 - confidence)
-    worse = log_ratio(said.n_hits_confirmed, said.n_exposed, said.rate_before * tpr, said.target_rate * tpr)
+    # Where there are more hits than people can read, those that they read speak of their share of the traffic.
+    n_read = said.n_exposed * min(1.0, said.n_hits_read / max(1, said.n_flagged))
+    worse = log_ratio(said.n_hits_confirmed, n_read, said.rate_before * tpr, said.target_rate * tpr)
     if said.n_hits_confirmed and worse >= bar:
         confirmed = f"people confirmed {said.n_hits_confirmed} of {said.n_hits_read} hits that they read"
         return {"finding": "not_solved", "reason": f"{confirmed} among {said.n_exposed} traces of {named}"}
     missed = log_ratio(said.n_passes_failing, said.n_passes_read, said.rate_before, said.target_rate)
     base = min(settings.max_passes, units_needed(said.rate_before, said.confidence))
     is_out_of_patience = said.n_passes_read >= _PATIENCE * base
-    proves_passes = said.n_passes_read >= said.n_passes_needed and (
-        said.n_passes_failing == 0
-        or rate_upper(said.n_passes_failing, said.n_passes_read, said.confidence) < said.rate_before
-    )
+    proves_passes = said.n_passes_read >= said.n_passes_needed
     if said.n_passes_failing and (missed >= bar or (is_out_of_patience and not proves_passes)):
         shown = f"{said.n_passes_failing} of {said.n_passes_read} traces that it passed show the failure to people"
         return {"finding": "fooled", "reason": f"the evaluator was fooled by {named}: {shown}"}
     lacks = []
-    if said.rate_upper is None or said.rate_upper >= said.target_rate:
+    if not is_rare:
         # Traffic alone may not be enough: unread hits count as they were found so far.
         unread = said.n_flagged - said.n_hits_read
         if said.n_exposed < said.n_needed:
@@ -212,6 +221,41 @@ def _found(
         f"{said.rate_upper:.2%} of the traffic, at {said.confidence:.0%} confidence, where it was in "
         f"{said.rate_before:.1%}",
     }
+
+
+def _rate_before(seen: _Seen, exposure: Exposure, settings: VerificationSettings) -> float:
+    """The rate before the fix, less what people have shown since to be false alarms of the evaluator.
+
+    A hundred held-out labels tell false alarms of 0 from 2 % hardly at all, the hits that are refuted in the traffic
+    of the fix do: what was taken for failures before is corrected by them, downwards only. Source: Rogan and Gladen
+    (1978), the same formula with the rate of false alarms that both together show.
+    """
+    before, found = exposure.rate_before, exposure.agreement
+    if before is None:
+        before = settings.recurrence_rate
+    elif found is not None and found.n_positives and found.fp + found.tn and seen.n_hits:
+        n = found.fp + found.tn
+        tpr, held_out = found.tp / found.n_positives, found.fp / n
+        alarms = (found.fp + seen.n_hits - seen.n_hits_failing) / (n + seen.n_judged * _share_read(seen))
+        if alarms < tpr:
+            before = min(before, (before * (tpr - held_out) + held_out - alarms) / (tpr - alarms))
+    # Where false alarms are overestimated hardly anything is left of the rate, and a target of hardly anything is never
+    # met by a true fix, and refutes it at the first residue.
+    return min(max(before, settings.target_rate), 0.5)
+
+
+def _share_read(seen: _Seen) -> float:
+    return min(1.0, seen.n_hits / seen.n_flagged) if seen.n_flagged else 1.0
+
+
+def _needed(n_failing: int, rate: float, null_rate: float, confidence: float) -> int:
+    """The least n for which `n_failing` of n make `rate` as much likelier than the `null_rate` above it.
+
+    A sequential test, as it is looked at every day. An interval would let a rate pass at its first lucky look; only as
+    long as nothing failed are the two the same: one failure ends that.
+    """
+    bar = crossing(1, 2 * (1 - confidence)) - log_ratio(n_failing, n_failing, rate, null_rate)
+    return n_failing + math.ceil(bar / log_ratio(0, 1, rate, null_rate))
 
 
 def _failing_share(seen: _Seen) -> float:

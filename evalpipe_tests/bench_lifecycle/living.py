@@ -36,6 +36,7 @@ class Truth(NamedTuple):
     rate: float  # after the fix
     tpr: float  # after the fix: lower where the evaluator does not know the failure's new shape
     careless: float = 0.0  # share of people's answers that are wrong
+    reads_twice: bool = False  # what one reader calls a failure a second one must, too
     rate_back: float = 0.0
     back_at: datetime | None = None  # from when on
     is_slow: bool = False  # it comes back within _RAMP_DAYS rather than at once
@@ -197,7 +198,8 @@ def _read(life: Life, week: Week) -> pl.DataFrame:
     hits = others[is_asked & is_flagged[others]][:n_hits]
     passes = others[is_asked & ~is_flagged[others]][: min(n_passes, n_slots - len(hits))]
     taken = np.concatenate([control, hits, passes])
-    is_wrong = life.draw.random(len(taken)) < life.truth.careless
+    is_wrong = life.draw.random((2, len(taken))) < life.truth.careless
+    answers = is_failure[taken] ^ is_wrong
     at = pl.Series([week.start + timedelta(hours=int(each)) for each in hour[taken]], dtype=READINGS["at"])
     return pl.DataFrame(
         {
@@ -205,7 +207,7 @@ def _read(life: Life, week: Week) -> pl.DataFrame:
             "read_at": pl.repeat(life.end + timedelta(hours=9), len(taken), eager=True, dtype=READINGS["read_at"]),
             "release": [week.releases[each] for each in hour[taken]],
             "is_flagged": is_flagged[taken],
-            "is_failure": is_failure[taken] ^ is_wrong,
+            "is_failure": answers.all(axis=0) if life.truth.reads_twice else answers[0],
             "is_random": np.arange(len(taken)) < len(control),
         },
         schema=READINGS,

@@ -5,13 +5,15 @@ quiet, or with a return.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
+from evalpipe.issues.exposure import HOURS, READINGS, Exposure
+from evalpipe.issues.resolution import verify
 from evalpipe.settings import VerificationSettings
 from evalpipe_tests.bench_lifecycle.histories import Issue, issue_of
 from evalpipe_tests.bench_lifecycle.living import (
@@ -30,40 +32,51 @@ WEEKS_AFTER_RETURN = 16
 CARELESS = 0.03
 
 
+Of = Callable[[Issue, float, np.random.Generator], Truth]
+"""(issue, its target, chance) -> what is true of it after the fix."""
+
+
 class Fix(NamedTuple):
-    """What a fix did: `of` says what is true of an issue after it."""
+    """What a fix did."""
 
     name: str
     is_true: bool  # the rate is below the target
-    of: Callable[[Issue, np.random.Generator], Truth]
+    of: Of
+    is_careless: bool = False  # people err
 
 
-def target_of(rate_before: float, settings: VerificationSettings) -> float:
-    """The rate below which it is solved, were the rate before known."""
-    return min(settings.target_rate, settings.target_share * rate_before)
+def target_of(rate_before: float | None, settings: VerificationSettings) -> float:
+    """The rate below which the issue is solved, as VERIFICATIONS says it of this rate before."""
+    nothing = Exposure(pl.DataFrame(schema=HOURS), pl.DataFrame(schema=READINGS), None, rate_before)
+    return verify(None, None, nothing, settings).target_rate
 
 
-def fixes(settings: VerificationSettings) -> list[Fix]:
+def fixes() -> list[Fix]:
     """Every outcome of a fix that is studied."""
 
-    def share(factor: float) -> Callable[[Issue, np.random.Generator], Truth]:
-        return lambda issue, _: Truth(factor * issue.rate_before, issue.tpr)
+    def share(factor: float) -> Of:
+        return lambda issue, _, __: Truth(factor * issue.rate_before, issue.tpr)
 
-    def near(low: float, high: float) -> Callable[[Issue, np.random.Generator], Truth]:
-        return lambda issue, draw: Truth(draw.uniform(low, high) * target_of(issue.rate_before, settings), issue.tpr)
+    def near(low: float, high: float) -> Of:
+        return lambda issue, target, draw: Truth(draw.uniform(low, high) * target, issue.tpr)
 
     return [
         Fix(GONE, True, share(0.0)),
         Fix(RESIDUE, True, near(0.05, 0.25)),
-        Fix(CARELESSLY_READ, True, lambda issue, _: Truth(0.0, issue.tpr, careless=CARELESS)),
+        Fix(CARELESSLY_READ, True, lambda issue, *_: Truth(0.0, issue.tpr, careless=CARELESS), True),
+        Fix(READ_TWICE, True, lambda issue, *_: Truth(0.0, issue.tpr, careless=CARELESS, reads_twice=True), True),
         Fix("just above the target", False, near(1.05, 1.25)),
         Fix("half fixed", False, share(0.5)),
         Fix("not fixed", False, share(1.0)),
-        Fix("not fixed, evaluator fooled", False, lambda issue, draw: Truth(issue.rate_before, draw.uniform(0, 0.3))),
+        Fix(
+            "not fixed, evaluator fooled", False, lambda issue, _, draw: Truth(issue.rate_before, draw.uniform(0, 0.3))
+        ),
     ]
 
 
-GONE, RESIDUE, CARELESSLY_READ = "gone", "a residue", f"gone, {CARELESS:.0%} of answers wrong"
+GONE, RESIDUE = "gone", "a residue"
+CARELESSLY_READ = f"gone, {100 * CARELESS:.0f} % of answers wrong"
+READ_TWICE = f"{CARELESSLY_READ}, failing ones read twice"
 
 
 class Return(NamedTuple):
@@ -93,7 +106,7 @@ class Proof(NamedTuple):
     n_exposed: int | None
     n_passes: int | None
     n_hits: int | None
-    is_false: bool  # verified, but its rate is at or above its target, as it is told or as it is
+    is_false: bool  # verified, but its rate is at or above its target
     estimates: list[Estimated]  # of weeks in which the evaluator errs as it was measured to
 
 
@@ -101,6 +114,7 @@ class Watched(NamedTuple):
     """What was said of a solved issue."""
 
     fix: str
+    is_careless: bool
     back: str  # the name of a Return
     is_false: bool  # said to have returned before it did
     n_until: int | None  # traces from the return until it was said; None: it was not
@@ -121,8 +135,9 @@ class Lived(NamedTuple):
 def lived(seed: int, fix: Fix, settings: VerificationSettings) -> Lived:
     """One history of this fix, and all that may follow from it."""
     issue = issue_of(seed)
-    life = Life(issue, fix.of(issue, np.random.default_rng([seed, 2])), settings, np.random.default_rng([seed, 3]))
+    life = Life(issue, Truth(issue.rate_before, issue.tpr), settings, np.random.default_rng([seed, 3]))
     until_fix(life)
+    life.truth = fix.of(issue, target_of(life.rate_before, settings), np.random.default_rng([seed, 2]))
     until_proof(life, WEEKS_OF_PROOF)
     proof = _proof(life, fix)
     watched = []
@@ -132,13 +147,6 @@ def lived(seed: int, fix: Fix, settings: VerificationSettings) -> Lived:
     return Lived(proof, watched)
 
 
-def studied(n: int, first_seed: int, settings: VerificationSettings) -> Iterator[Lived]:
-    """`n` histories of each fix; the issues are the same for all."""
-    for fix in fixes(settings):
-        for seed in range(first_seed, first_seed + n):
-            yield lived(seed, fix, settings)
-
-
 def _proof(life: Life, fix: Fix) -> Proof:
     last = life.last.row(0, named=True)
     errs_as_measured = life.truth.tpr == life.issue.tpr
@@ -146,7 +154,6 @@ def _proof(life: Life, fix: Fix) -> Proof:
     if last["kind"] not in ("verified", "refuted"):
         return Proof(fix, None, None, None, None, None, None, False, estimates)
     said = json.loads(last["evidence"])
-    target = min(said["target_rate"], target_of(life.issue.rate_before, life.settings))
     return Proof(
         fix=fix,
         kind=last["kind"],
@@ -155,7 +162,7 @@ def _proof(life: Life, fix: Fix) -> Proof:
         n_exposed=said["n_exposed"],
         n_passes=said["n_passes_read"],
         n_hits=said["n_hits_read"],
-        is_false=last["kind"] == "verified" and life.truth.rate >= target,
+        is_false=last["kind"] == "verified" and life.truth.rate >= said["target_rate"],
         estimates=estimates,
     )
 
@@ -183,6 +190,7 @@ def _watch(life: Life, fix: Fix, back: Return) -> Watched:
     named = json.loads(last["evidence"]).get("release") if is_true else None
     return Watched(
         fix=fix.name,
+        is_careless=fix.is_careless,
         back=back.name,
         is_false=at is not None and at < back_at,
         n_until=_n_until(since, at) if is_true and at is not None else None,

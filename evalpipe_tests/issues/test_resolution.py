@@ -3,7 +3,6 @@ import polars as pl
 import pytest
 
 from evalpipe.issues.resolution import first_proof, verify
-from evalpipe.quality.exposure import units_needed
 from evalpipe.settings import VerificationSettings
 from evalpipe_tests.issues.histories import GOOD, day, exposure, hours, readings
 
@@ -97,7 +96,8 @@ def test_one_failing_pass_asks_for_more_reading_and_decides_nothing():
     read = readings((7, "1.1", 1, False, True), (7, "1.1", PASSES, False, False))
     said = verify("1.1", SINCE, exposure(after(ENOUGH), read), SETTINGS)
     assert said.finding == "reading"
-    assert said.n_passes_needed == units_needed(0.04, 0.95, 1) > PASSES
+    # 0.01 must be twenty times likelier than 0.04: 1/4 * (0.99 / 0.96)**n reaches 20 at n = ln 80 / 0.03077 = 142.4.
+    assert said.n_passes_needed == 1 + 143
 
 
 def test_a_fix_that_is_not_proven_by_three_times_the_reading_is_none():
