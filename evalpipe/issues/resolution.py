@@ -20,9 +20,7 @@ from evalpipe.settings import VerificationSettings
 Finding = Literal["waiting", "reading", "solved", "not_solved", "fooled", "quiet", "returned"]
 
 _MIN_HITS_READ = 10  # of the hits, all up to this number are read before the rest is judged by them
-_SOLVED_SHARE = (
-    0.25  # of the target, that is left of a solved failure of which there is a rest: as of before, the target
-)
+_SOLVED_SHARE = 0.25  # of the target, that what is left of a solved failure is taken for: it is hardly ever near it
 _PATIENCE = 3  # times the passes first asked for: a fix that is not proven by then is not
 
 
@@ -75,7 +73,8 @@ def verify(
 
     Traces count of the releases that were first seen from then on. `solved` needs people: every hit read, or enough of
     them, and the passes. `not_solved`: they confirmed so many hits that the old rate is twenty times likelier than the
-    target (a sequential test, at settings.confidence). `fooled`: likewise of the passes, or they stay unproven.
+    target. `fooled`: likewise of the passes, or they stay unproven. All tests are sequential, each at
+    settings.confidence, so that it may be asked every day.
     """
     releases = [] if since is None else exposure.releases_from(since)
     seen = exposure.of(releases, datetime.max.replace(tzinfo=UTC) if since is None else since)

@@ -146,3 +146,30 @@ def test_the_first_proof_is_what_was_known_at_the_end_of_the_first_day_that_prov
 
     assert decided is not None
     assert first_proof("1.0", SINCE, seen, SETTINGS) == decided
+
+
+def test_hits_that_are_too_many_to_read_speak_by_those_that_were_read():
+    # 400 of 10,000 flagged, 40 of them read and all confirmed: 40 of a tenth of the traffic, where the target allows 10.
+    read = readings((7, "1.1", 40, True, True))
+    assert verify("1.1", SINCE, exposure(after(10_000, 400), read), SETTINGS).finding == "not_solved"
+
+
+def test_one_confirmed_hit_asks_for_more_traffic_than_an_interval_would():
+    # A quarter of the target must be twenty times likelier than it: ln 20 + ln 4 = 4.382, and a trace without the
+    # failure tells ln 0.9975 - ln 0.99 = 0.007547, so 580.6 traces; with the one that failed 582, over 19.5 / 21.
+    said = verify("1.1", SINCE, exposure(after(10, 1), readings((7, "1.1", 1, True, True))), SETTINGS)
+    assert said.n_needed == 627
+
+
+def test_hits_that_people_refute_lower_what_the_failure_is_believed_to_have_been():
+    # Held out, 1 of 100 is a false alarm; with 10 of 200 there are 11 of 300. Flagged before: 0.04 * 0.94 + 0.01 =
+    # 0.0476; (0.0476 - 0.03667) / (0.95 - 0.03667) = 0.01197.
+    said = verify("1.1", SINCE, exposure(after(200, 10), readings((7, "1.1", 10, True, False))), SETTINGS)
+    assert said.rate_before == pytest.approx(0.01197, abs=1e-5)
+    assert said.target_rate == pytest.approx(0.25 * 0.01197, abs=1e-5)
+
+
+def test_a_target_is_never_next_to_nothing():
+    said = verify("1.1", SINCE, exposure(after(10), rate_before=0.0001), SETTINGS)
+    assert (said.rate_before, said.target_rate) == (SETTINGS.target_rate, 0.25 * SETTINGS.target_rate)
+    assert said.n_passes_needed == 299  # 0.99 ** 299 = 0.0495
