@@ -149,7 +149,7 @@ def test_the_first_proof_is_what_was_known_at_the_end_of_the_first_day_that_prov
 
 
 def test_hits_that_are_too_many_to_read_speak_by_those_that_were_read():
-    # 400 of 10,000 flagged, 40 of them read and all confirmed: 40 of a tenth of the traffic, where the target allows 10.
+    # 400 of 10,000 flagged, 40 of them read and all confirmed: 40 of a tenth of the traffic, the target allows 10.
     read = readings((7, "1.1", 40, True, True))
     assert verify("1.1", SINCE, exposure(after(10_000, 400), read), SETTINGS).finding == "not_solved"
 
