@@ -1,6 +1,6 @@
 """`make bench-lifecycle`: whether issues are called solved and returned when they are, by simulation.
 
-    python -m evalpipe_tests.bench_lifecycle                        all of it: some six minutes
+    python -m evalpipe_tests.bench_lifecycle                        all of it: some seven minutes
     python -m evalpipe_tests.bench_lifecycle --only fixes           one part
     python -m evalpipe_tests.bench_lifecycle --first-seed 5000      other histories
     python -m evalpipe_tests.bench_lifecycle --quick                a smoke test; the figures mean nothing
