@@ -7,7 +7,7 @@ WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test up lint format bench bench-ingest bench-triage bench-generate clean
+.PHONY: demo test up lint format bench bench-ingest bench-triage bench-generate bench-lifecycle clean
 
 demo: .venv/installed
 	$(BIN)/evalpipe demo
@@ -42,6 +42,10 @@ bench-triage: .venv/installed-dev
 # installed there, DIR/venv-mlflow and DIR/venv-evidently. JOBS=2 runs two at once.
 bench-generate: .venv/installed-dev
 	$(BIN)/python -m evalpipe_tests.bench_generate --out docs/quality.md $(if $(REAL),--real $(REAL)) $(if $(JOBS),--jobs $(JOBS))
+
+# Its frames are small: with one thread it takes less CPU, and other work disturbs it less.
+bench-lifecycle: .venv/installed-dev
+	POLARS_MAX_THREADS=1 $(BIN)/python -m evalpipe_tests.bench_lifecycle --out docs/lifecycle.md
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -37,8 +37,7 @@ class _Ratios(NamedTuple):
 
     passed: float
     flagged: float  # and not read
-    confirmed: float  # read, flagged or not, and it shows the failure
-    refuted: float  # flagged, read, and it does not
+    confirmed: float  # read, flagged or not, and it shows the failure; flagged, read and refuted adds nothing
 
 
 def recurrence(
@@ -47,32 +46,34 @@ def recurrence(
     """Whether the failure returned in `exposure` (traffic from `resolved_at` on) after its `absence`.
 
     The rate of a return (half of what it was, at least settings.recurrence_rate) is tested against hardly any, by the
-    flags of the evaluator at its false-alarm rate in the absence, and by what people read: one confirmed hit counts as
+    flags of the evaluator at its false-alarm rate until then, and by what people read: one confirmed hit counts as
     many flags, one refuted hit as none. A test begins with each release and every `epoch_days`, and all of them
     together err with a chance of `recurrence_error`.
     """
     hours, readings = exposure.hours, exposure.readings
-    ratios = _ratios(exposure, absence, settings)
     steps = pl.concat(
         [
             hours.select(
                 "at",
                 "release",
                 known_at="at",
-                ratio=pl.col("n_flagged") * ratios.flagged + (pl.col("n_judged") - pl.col("n_flagged")) * ratios.passed,
+                n_passed=pl.col("n_judged") - pl.col("n_flagged"),
+                n_flagged="n_flagged",
+                n_confirmed=pl.lit(0, pl.Int64),
             ),
-            readings.select(
+            # What a person says of a trace takes the place of what its verdict says, except of a pass that is one.
+            readings.filter(pl.col("is_flagged") | pl.col("is_failure")).select(
                 "at",
                 "release",
                 known_at=pl.max_horizontal("read_at", pl.lit(resolved_at, UTC)),
-                ratio=pl.when("is_failure")
-                .then(ratios.confirmed)
-                .otherwise(pl.when("is_flagged").then(ratios.refuted).otherwise(ratios.passed))
-                - pl.when("is_flagged").then(ratios.flagged).otherwise(ratios.passed),
+                n_passed=-(~pl.col("is_flagged")).cast(pl.Int64),
+                n_flagged=-pl.col("is_flagged").cast(pl.Int64),
+                n_confirmed=pl.col("is_failure").cast(pl.Int64),
             ),
         ]
     )
-    epochs = _epochs(hours, resolved_at, settings)
+    epochs = _with_ratios(_epochs(hours, resolved_at, settings), exposure, absence, settings)
+    ratio = pl.sum_horizontal(pl.col(f"n_{name}") * pl.col(name) for name in _Ratios._fields)
     summed = (
         steps.join_where(
             epochs,
@@ -81,7 +82,7 @@ def recurrence(
             pl.col("at") < pl.col("ends"),
         )
         .sort("epoch", "known_at", "at")
-        .with_columns(sum=pl.col("ratio").cum_sum().over("epoch", order_by=["known_at", "at"]))
+        .with_columns(sum=ratio.cum_sum().over("epoch", order_by=["known_at", "at"]))
     )
     bars = {k: crossing(k, settings.recurrence_error) for k in epochs["epoch"]}
     crossed = (
@@ -108,32 +109,41 @@ def recurrence(
     return Recurrence(at, release or None, known.n_judged, known.n_flagged, confirmed, reason)
 
 
-def _ratios(exposure: Exposure, absence: Exposure, settings: VerificationSettings) -> _Ratios:
-    before = exposure.rate_before or 0.0
-    back = min(0.5, max(settings.recurrence_rate, before / 2))
-    gone = _ABSENT_SHARE * back
-    tpr = exposure.tpr
-    false = min(_false_alarm_rate(absence), 0.5)
-    rate, null_rate = false + back * tpr, false + gone * tpr
-    return _Ratios(
-        passed=math.log1p(-min(rate, 0.99)) - math.log1p(-null_rate),
-        flagged=math.log(rate / null_rate),
-        confirmed=math.log(back / gone),
-        refuted=0.0,
-    )
+def _with_ratios(
+    epochs: pl.DataFrame, exposure: Exposure, absence: Exposure, settings: VerificationSettings
+) -> pl.DataFrame:
+    """The epochs with their _Ratios. All that came before an epoch is absence, or an earlier test would have told.
 
-
-def _false_alarm_rate(absence: Exposure) -> float:
-    """The share of traces without the failure that the evaluator flags: held out, and in the traffic of the absence.
-
-    The upper end of an interval is taken, so that a rate that happened to be low raises no false alarm later.
+    So what the evaluator flags in absence becomes better known with each release that goes by in quiet.
     """
     found = absence.agreement
     n_alarms, n = (found.fp, found.fp + found.tn) if found is not None else (0, 0)
-    confirmed = int(absence.readings.filter("is_flagged")["is_failure"].sum())
-    n_alarms += max(0, absence.n_flagged - confirmed) + _PRIOR[0]
-    n += absence.n_judged + _PRIOR[1]
-    return wilson_of_share(n_alarms / n, n, _CAUTION).upper
+    n_alarms, n = n_alarms + absence.n_flagged, n + absence.n_judged
+    hours = exposure.hours.sort("at").select("at", pl.col("n_judged", "n_flagged").cum_sum())
+    place = hours["at"].search_sorted(epochs["begins"], "left")
+    past = pl.DataFrame({"n": [0, *hours["n_judged"]], "n_flagged": [0, *hours["n_flagged"]]})[place]
+    ratios = [
+        _ratios(n_alarms + n_flagged, n + n_judged, exposure, settings) for n_judged, n_flagged in past.iter_rows()
+    ]
+    schema = dict.fromkeys(_Ratios._fields, pl.Float64)
+    return pl.concat([epochs, pl.DataFrame(ratios, schema=schema, orient="row")], how="horizontal")
+
+
+def _ratios(n_flagged: int, n: int, exposure: Exposure, settings: VerificationSettings) -> _Ratios:
+    """Of a test before which `n_flagged` of `n` traces were flagged in absence: by error, or for what is left of it.
+
+    The upper end of an interval is taken, so that a rate that happened to be low raises no false alarm later.
+    """
+    back = min(0.5, max(settings.recurrence_rate, (exposure.rate_before or 0.0) / 2))
+    gone = _ABSENT_SHARE * back
+    false = wilson_of_share((n_flagged + _PRIOR[0]) / (n + _PRIOR[1]), n + _PRIOR[1], _CAUTION).upper
+    null_rate = min(0.5, max(false, gone * exposure.tpr))
+    rate = min(0.99, null_rate + (back - gone) * exposure.tpr)
+    return _Ratios(
+        passed=math.log1p(-rate) - math.log1p(-null_rate),
+        flagged=math.log(rate / null_rate),
+        confirmed=math.log(back / gone),
+    )
 
 
 def _epochs(hours: pl.DataFrame, resolved_at: datetime, settings: VerificationSettings) -> pl.DataFrame:

@@ -1,8 +1,8 @@
+import numpy as np
 import polars as pl
 import pytest
 
-from evalpipe.issues.resolution import verify
-from evalpipe.quality.exposure import units_needed
+from evalpipe.issues.resolution import first_proof, verify
 from evalpipe.settings import VerificationSettings
 from evalpipe_tests.issues.histories import GOOD, day, exposure, hours, readings
 
@@ -96,7 +96,8 @@ def test_one_failing_pass_asks_for_more_reading_and_decides_nothing():
     read = readings((7, "1.1", 1, False, True), (7, "1.1", PASSES, False, False))
     said = verify("1.1", SINCE, exposure(after(ENOUGH), read), SETTINGS)
     assert said.finding == "reading"
-    assert said.n_passes_needed == units_needed(0.04, 0.95, 1) > PASSES
+    # 0.01 must be twenty times likelier than 0.04: 1/4 * (0.99 / 0.96)**n reaches 20 at n = ln 80 / 0.03077 = 142.4.
+    assert said.n_passes_needed == 1 + 143
 
 
 def test_a_fix_that_is_not_proven_by_three_times_the_reading_is_none():
@@ -126,3 +127,49 @@ def test_of_a_rate_that_nobody_knows_the_least_that_counts_is_assumed():
 def test_the_agreement_of_an_evaluator_that_misses_half_doubles_the_traffic():
     blind = verify("1.1", SINCE, exposure(after(10), agreement=GOOD._replace(tp=10, fn=10)), SETTINGS)
     assert blind.n_needed == 299 * 2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.004, 0.04])
+def test_the_first_proof_is_what_was_known_at_the_end_of_the_first_day_that_proves_anything(share: float):
+    generator = np.random.default_rng(5)
+    rows, read = [(0.0, "1.0", 500, 20), (7.2, "1.0", 30, 1)], []
+    for at in np.arange(7.0, 40.0, 0.4):
+        release = f"1.{1 + int(at) // 9}"
+        n_failing = int(generator.binomial(30, share))
+        rows.append((float(at), release, 30, n_failing))
+        read += [(float(at), release, n_failing, True, True), (float(at), release, 1, False, share > 0.01)]
+    seen = exposure(hours(*rows), readings(*read))
+    moments = pl.concat([seen.hours["at"], seen.readings["read_at"]])
+    ends = [moments.filter(moments.dt.date() == each).max() for each in moments.dt.date().unique().sort()]
+    by_hand = (verify("1.0", SINCE, seen.known_at(at), SETTINGS) for at in ends)
+    decided = next((said for said in by_hand if said.finding in ("solved", "not_solved", "fooled")), None)
+
+    assert decided is not None
+    assert first_proof("1.0", SINCE, seen, SETTINGS) == decided
+
+
+def test_hits_that_are_too_many_to_read_speak_by_those_that_were_read():
+    # 400 of 10,000 flagged, 40 of them read and all confirmed: 40 of a tenth of the traffic, the target allows 10.
+    read = readings((7, "1.1", 40, True, True))
+    assert verify("1.1", SINCE, exposure(after(10_000, 400), read), SETTINGS).finding == "not_solved"
+
+
+def test_one_confirmed_hit_asks_for_more_traffic_than_an_interval_would():
+    # A quarter of the target must be twenty times likelier than it: ln 20 + ln 4 = 4.382, and a trace without the
+    # failure tells ln 0.9975 - ln 0.99 = 0.007547, so 580.6 traces; with the one that failed 582, over 19.5 / 21.
+    said = verify("1.1", SINCE, exposure(after(10, 1), readings((7, "1.1", 1, True, True))), SETTINGS)
+    assert said.n_needed == 627
+
+
+def test_hits_that_people_refute_lower_what_the_failure_is_believed_to_have_been():
+    # Held out, 1 of 100 is a false alarm; with 10 of 200 there are 11 of 300. Flagged before: 0.04 * 0.94 + 0.01 =
+    # 0.0476; (0.0476 - 0.03667) / (0.95 - 0.03667) = 0.01197.
+    said = verify("1.1", SINCE, exposure(after(200, 10), readings((7, "1.1", 10, True, False))), SETTINGS)
+    assert said.rate_before == pytest.approx(0.01197, abs=1e-5)
+    assert said.target_rate == pytest.approx(0.25 * 0.01197, abs=1e-5)
+
+
+def test_a_target_is_never_next_to_nothing():
+    said = verify("1.1", SINCE, exposure(after(10), rate_before=0.0001), SETTINGS)
+    assert (said.rate_before, said.target_rate) == (SETTINGS.target_rate, 0.25 * SETTINGS.target_rate)
+    assert said.n_passes_needed == 299  # 0.99 ** 299 = 0.0495
