@@ -149,7 +149,8 @@ def _judged(
         is_rare &= log_ratio(n_failing, n_effective * tpr, gone, target) >= crossing(1, 2 * (1 - confidence))
     n_passes_needed = min(settings.max_passes, units_needed(before, confidence))
     if seen.n_passes_failing:
-        n_passes_needed = max(n_passes_needed, _needed(seen.n_passes_failing, target, before, confidence))
+        slips = settings.reader_error
+        n_passes_needed = max(n_passes_needed, _needed(seen.n_passes_failing, target + slips, before + slips, confidence))
     said = Verification(
         finding="waiting",
         reason="",
@@ -191,7 +192,9 @@ def _found(
     if said.n_hits_confirmed and worse >= bar:
         confirmed = f"people confirmed {said.n_hits_confirmed} of {said.n_hits_read} hits that they read"
         return {"finding": "not_solved", "reason": f"{confirmed} among {said.n_exposed} traces of {named}"}
-    missed = log_ratio(said.n_passes_failing, said.n_passes_read, said.rate_before, said.target_rate)
+    # What readers see in passes is the failure or a slip of theirs, and among so many that are none slips tell.
+    seen_before, seen_target = (rate + settings.reader_error for rate in (said.rate_before, said.target_rate))
+    missed = log_ratio(said.n_passes_failing, said.n_passes_read, seen_before, seen_target)
     base = min(settings.max_passes, units_needed(said.rate_before, said.confidence))
     is_out_of_patience = said.n_passes_read >= _PATIENCE * base
     proves_passes = said.n_passes_read >= said.n_passes_needed

@@ -86,18 +86,19 @@ def test_hits_that_people_confirm_say_that_it_is_not_fixed():
 
 
 def test_passes_that_show_the_failure_say_that_the_evaluator_was_fooled():
-    read = readings((7, "1.1", 5, False, True), (7, "1.1", 60, False, False))
+    read = readings((7, "1.1", 6, False, True), (7, "1.1", 60, False, False))
     said = verify("1.1", SINCE, exposure(after(ENOUGH), read), SETTINGS)
     assert said.finding == "fooled"
-    assert "5 of 65" in said.reason
+    assert "6 of 66" in said.reason
 
 
 def test_one_failing_pass_asks_for_more_reading_and_decides_nothing():
     read = readings((7, "1.1", 1, False, True), (7, "1.1", PASSES, False, False))
     said = verify("1.1", SINCE, exposure(after(ENOUGH), read), SETTINGS)
     assert said.finding == "reading"
-    # 0.01 must be twenty times likelier than 0.04: 1/4 * (0.99 / 0.96)**n reaches 20 at n = ln 80 / 0.03077 = 142.4.
-    assert said.n_passes_needed == 1 + 143
+    # A reader sees it in one of a hundred others too, so 0.02 must be twenty times likelier than 0.05:
+    # 2/5 * (0.98 / 0.95)**n reaches 20 at n = ln 50 / 0.03109 = 125.8.
+    assert said.n_passes_needed == 1 + 126
 
 
 def test_a_fix_that_is_not_proven_by_three_times_the_reading_is_none():
