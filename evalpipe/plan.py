@@ -78,7 +78,7 @@ CODE_VERSIONS: Mapping[str, str] = {
     "prevalence": "1",
     "traffic_drift": "1",
     "evaluator_quality": "3",
-    "evaluator_health": "1",
+    "evaluator_health": "2",
     "issue_rates": "1",
     "issue_transitions": "1",
     "verifications": "1",

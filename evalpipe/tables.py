@@ -668,7 +668,9 @@ EVALUATOR_HEALTH = Table(
         Column("mcc_prequential_upper", pl.Float64, "upper bound"),
         _must("n_prequential", pl.Int64, "annotations that a version met before it could learn from them"),
         _must("finding", pl.String, "holds, unknown (too few new labels), overfitted or drifted"),
-        _must("is_demoted", pl.Boolean, "it monitors until it recovers, whatever its held-out figures"),
+        _must(
+            "is_demoted", pl.Boolean, "it fell, and by its later figures would not block: it monitors until it recovers"
+        ),
         _must("has_traffic_shifted", pl.Boolean, "the traffic itself is other than what it was made from"),
         _must("reason", pl.String, "the finding in words"),
         _must("confidence", pl.Float64, "of the intervals"),

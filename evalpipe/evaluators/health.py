@@ -16,7 +16,8 @@ from evalpipe.evaluators.on_lake import loaded, verdicts_on_labels
 from evalpipe.lake.store import Lake
 from evalpipe.quality.coverage import latest_quality
 from evalpipe.quality.drift import Examples, Finding, finding_of
-from evalpipe.settings import Settings
+from evalpipe.quality.trust import shortfall
+from evalpipe.settings import QualitySettings, Settings
 from evalpipe.tables import EVALUATOR_HEALTH, EVALUATOR_QUALITY, EVALUATORS, LABELS, SETTLED, TRAFFIC_DRIFT
 
 
@@ -48,7 +49,7 @@ def health_of(
     `labels` are those of its issue, `outcomes` (trace_id, outcome) what it says of labelled traces, `quality` its
     EVALUATOR_QUALITY. What it promised is the held-out prediction of each trace it was made from; new are traces it was
     not made from that were labelled after it was made. An evaluator without services judges all, so any that shifted
-    counts.
+    counts. One that fell and is still good enough to block by its later figures alone is not demoted.
     """
     made_at = datetime.fromisoformat(artifact.created_at)
     examples = examples_of(artifact, labels, outcomes).sort("labelled_at", "trace_id")
@@ -63,6 +64,8 @@ def health_of(
         confidence=settings.quality.confidence,
         seed=settings.generation.seed,
     )
+    later = latest_quality(quality, "prospective").filter(pl.col("version") == artifact.version)
+    measured_later = later.select("mcc", "mcc_lower").rows()
     return EVALUATOR_HEALTH.conform(
         pl.DataFrame(
             [
@@ -76,11 +79,18 @@ def health_of(
                     "confidence": settings.quality.confidence,
                 }
                 | _of_finding(found)
+                | {"is_demoted": found.is_fall and not _blocks_by_itself(measured_later, settings.quality)}
                 | _prequential(quality)
             ],
             infer_schema_length=None,
         )
     )
+
+
+def _blocks_by_itself(measured_later: list[tuple[float | None, float | None]], quality: QualitySettings) -> bool:
+    """Whether the figures on later labels alone would do to block: then a fall, from 0.99 to 0.92 say, is no reason to
+    let releases through."""
+    return any(shortfall(mcc, lower, quality.block_min_positives, quality) is None for mcc, lower in measured_later)
 
 
 def _columns(examples: pl.DataFrame) -> Examples:
@@ -98,7 +108,6 @@ def _of_finding(found: Finding) -> dict[str, object]:
         "change_lower": lower,
         "change_upper": upper,
         "finding": found.finding,
-        "is_demoted": found.is_fall,
         "reason": found.reason,
     }
 

@@ -88,9 +88,7 @@ def judge_cases(
 
 
 def _standing(suite: pl.DataFrame, issues: pl.DataFrame) -> list[EvaluatorRun]:
-    states = issues.select(
-        "issue_id", issue_state="state", has_returned=pl.col("flags").list.contains("regressed")
-    )
+    states = issues.select("issue_id", issue_state="state", has_returned=pl.col("flags").list.contains("regressed"))
     rows = suite.join(states, on="issue_id", how="left").sort("evaluator_id")
     return [
         EvaluatorRun(

@@ -11,7 +11,7 @@ import polars as pl
 from evalpipe.evaluators.catalog import current_evaluators
 from evalpipe.evaluators.measure import labels_fingerprint
 from evalpipe.generation.examples import Evidence, missing_evidence
-from evalpipe.quality.drift import demotions
+from evalpipe.quality.drift import falls
 from evalpipe.settings import GenerationSettings
 from evalpipe.tables import TRACKED
 
@@ -121,7 +121,7 @@ def _fallen(evaluators: pl.DataFrame, health: pl.DataFrame | None) -> dict[str, 
     if health is None:
         return {}
     newest = current_evaluators(evaluators).select("issue_id", "evaluator_id", "version")
-    fallen = newest.join(demotions(health), on=["evaluator_id", "version"])
+    fallen = newest.join(falls(health), on=["evaluator_id", "version"])
     return dict(fallen.select("issue_id", "demotion").iter_rows())
 
 

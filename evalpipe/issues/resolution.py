@@ -150,7 +150,8 @@ def _judged(
     n_passes_needed = min(settings.max_passes, units_needed(before, confidence))
     if seen.n_passes_failing:
         slips = settings.reader_error
-        n_passes_needed = max(n_passes_needed, _needed(seen.n_passes_failing, target + slips, before + slips, confidence))
+        n_more = _needed(seen.n_passes_failing, target + slips, before + slips, confidence)
+        n_passes_needed = max(n_passes_needed, n_more)
     said = Verification(
         finding="waiting",
         reason="",

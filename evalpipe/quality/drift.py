@@ -51,6 +51,10 @@ class Change(NamedTuple):
         return self.interval is not None and self.interval.upper < 0
 
 
+FALLEN = ("overfitted", "drifted")
+"""The findings of an evaluator whose agreement with people fell beyond noise."""
+
+
 class Finding(NamedTuple):
     """What a change means: holds, unknown, overfitted or drifted; and why, in words."""
 
@@ -137,8 +141,13 @@ def fall_in_words(before: float | None, recent: float | None, n_recent: int) -> 
 
 
 def demotions(health: pl.DataFrame) -> pl.DataFrame:
-    """evaluator_id, version and `demotion`, in words, of those evaluators in EVALUATOR_HEALTH that fell."""
-    fallen = health.filter("is_demoted").select("evaluator_id", "version", "mcc_held_out", "mcc_recent", "n_recent")
+    """evaluator_id, version and `demotion`, in words, of those evaluators in EVALUATOR_HEALTH that only monitor."""
+    return falls(health.filter("is_demoted"))
+
+
+def falls(health: pl.DataFrame) -> pl.DataFrame:
+    """Likewise of all that fell, also of those that are still good enough to block."""
+    fallen = health.filter(pl.col("finding").is_in(FALLEN))
     words = [fall_in_words(*figures) for figures in fallen.select("mcc_held_out", "mcc_recent", "n_recent").rows()]
     return fallen.select("evaluator_id", "version", demotion=pl.Series(words, dtype=pl.String))
 

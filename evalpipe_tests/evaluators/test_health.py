@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 
 from evalpipe.evaluators.health import health_of
+from evalpipe.evaluators.measure import measure
 from evalpipe.evaluators.on_lake import standing
 from evalpipe.settings import Settings
 from evalpipe.tables import EVALUATOR_HEALTH, EVALUATOR_QUALITY, EVALUATORS, LABELS
@@ -40,7 +41,9 @@ def health(recent: Said, *, shifted: tuple[str, ...] = (), promised: Said = PROM
         {"trace_id": labels["trace_id"], "outcome": ["fail" if flagged else "pass" for _, flagged in every]}
     )
     made = rule_artifact({"op": "constant", "value": False}, held_out=held_out, services=list(services))
-    rows = health_of(made, labels, outcomes, EVALUATOR_QUALITY.empty(), shifted_services=shifted, settings=Settings())
+    settings = Settings()
+    quality = measure(made, labels, outcomes, now=MADE + timedelta(days=2), quality=settings.quality, seed=7)
+    rows = health_of(made, labels, outcomes, quality, shifted_services=shifted, settings=settings)
     assert rows.schema == EVALUATOR_HEALTH.schema
     return rows.row(0, named=True)
 
@@ -68,6 +71,14 @@ def test_only_a_shift_of_its_own_services_counts():
 def test_one_without_new_labels_is_unknown():
     row = health([])
     assert (row["finding"], row["is_demoted"], row["mcc_recent"], row["n_recent"]) == ("unknown", False, None, 0)
+
+
+def test_one_that_fell_and_is_still_good_enough_to_block_goes_on_blocking():
+    perfect = [(True, True)] * 40 + [(False, False)] * 160
+    nearly = [(True, True)] * 60 + [(True, False)] * 9 + [(False, True)] * 3 + [(False, False)] * 300
+    row = health(nearly, promised=perfect)
+    assert row["change_upper"] < 0
+    assert (row["finding"], row["is_demoted"]) == ("overfitted", False)
 
 
 def standing_of(version: int, health: pl.DataFrame) -> tuple[str, str | None]:

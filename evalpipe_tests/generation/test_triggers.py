@@ -155,10 +155,10 @@ def test_what_a_model_kept_from_ending_is_tried_again_a_few_times_and_then_left_
     ]
 
 
-def health(version: int, is_demoted: bool = True) -> pl.DataFrame:
+def health(version: int, finding: str = "drifted", is_demoted: bool = True) -> pl.DataFrame:
     row = {"evaluator_id": "ev_a", "version": version, "issue_id": "iss_a", "mcc_held_out": 0.84, "mcc_recent": 0.31}
     counts = {"n_recent": 28, "n_recent_failures": 9, "n_prequential": 0, "confidence": 0.9}
-    said = {"finding": "drifted", "is_demoted": is_demoted, "has_traffic_shifted": True, "reason": ""}
+    said = {"finding": finding, "is_demoted": is_demoted, "has_traffic_shifted": True, "reason": ""}
     return EVALUATOR_HEALTH.conform(pl.DataFrame([row | counts | said]))
 
 
@@ -169,7 +169,8 @@ def test_a_version_that_fell_is_due_though_its_failures_did_not_grow():
         return [d.reason for d in issues_due(found, issues(), made, attempted or {}, SETTINGS, of)]
 
     assert reasons(health(2)) == ["its agreement fell from 0.84 to 0.31 on 28 new labels"]
-    assert reasons(health(2, is_demoted=False)) == []
+    assert reasons(health(2, is_demoted=False)) == reasons(health(2))  # also while it is still good enough to block
+    assert reasons(health(2, "holds", is_demoted=False)) == []
     assert reasons(health(1)) == []  # a newer version has replaced the one that fell
     assert reasons(health(2), {"iss_a": Attempt(labels_fingerprint(found), 12)}) == []  # once for these labels
 
