@@ -82,7 +82,7 @@ CODE_VERSIONS: Mapping[str, str] = {
     "issue_rates": "1",
     "issue_transitions": "1",
     "verifications": "1",
-    "coverage": "2",
+    "coverage": "3",
     "coverage_report": "4",
 }
 """Every asset in the order in which `evalpipe run` materialises them, which is an order of the asset graph."""
@@ -379,9 +379,9 @@ def _coverage(home: Home) -> dict[str, object]:
     if home.lake.version(ISSUES) is None:
         return {}
     days = [str(day) for day in traffic_days(home)]
-    verdicts = home.lake.made_from(VERDICTS, days)
+    counts = home.lake.made_from(VERDICT_COUNTS, days)
     measured = [_made_from(home, table) for table in (EVALUATOR_QUALITY, EVALUATOR_HEALTH, PREVALENCE, ISSUE_RATES)]
-    return {WHOLE: [_made_from(home, ISSUES), measured, suite_of(home), verdicts]}
+    return {WHOLE: [_made_from(home, ISSUES), measured, suite_of(home), counts]}
 
 
 def _coverage_report(home: Home) -> dict[str, object]:

@@ -26,7 +26,7 @@ from evalpipe.tables import (
     SETTLED,
     SEVERITY_WEIGHTS,
     TRACKED,
-    VERDICTS,
+    VERDICT_COUNTS,
 )
 
 _USUAL_SEVERITY = "major"  # unless somebody said otherwise
@@ -53,7 +53,9 @@ class CoverageTables:
     quality: pl.DataFrame = field(default_factory=EVALUATOR_QUALITY.empty)
     health: pl.DataFrame = field(default_factory=EVALUATOR_HEALTH.empty)
     labels: pl.DataFrame = field(default_factory=LABELS.empty)
-    rates: pl.DataFrame = field(default_factory=lambda: verdict_rates(VERDICTS.empty()))  # what `verdict_rates` gives
+    rates: pl.DataFrame = field(
+        default_factory=lambda: verdict_rates(VERDICT_COUNTS.empty())
+    )  # what `verdict_rates` gives
     issue_rates: pl.DataFrame = field(default_factory=ISSUE_RATES.empty)
     prevalence: pl.DataFrame = field(default_factory=PREVALENCE.empty)
 
@@ -80,7 +82,7 @@ def coverage_frame(tables: CoverageTables, *, now: datetime, settings: Settings)
             n_occurrences=n_occurrences,
             # Issues that nobody has annotated a failure of weigh nothing.
             occurrence_share=(n_occurrences / n_occurrences.sum()).fill_nan(0.0),
-            traffic_share=pl.when(is_covered & (pl.col("n_judged") > 0)).then(pl.col("n_failed") / pl.col("n_judged")),
+            traffic_share=pl.when(is_covered).then("flagged_share"),
         )
         .with_columns(
             harm=pl.coalesce("prevalence", "occurrence_share")
@@ -112,12 +114,14 @@ def latest_coverage(coverage: pl.DataFrame) -> pl.DataFrame:
     return last.sort("harm", "n_occurrences", "issue_id", descending=[True, True, False], nulls_last=True)
 
 
-def verdict_rates(verdicts: pl.DataFrame) -> pl.DataFrame:
-    """evaluator_id, version, n_judged, n_failed from VERDICTS; a fault is no judgement."""
+def verdict_rates(counts: pl.DataFrame) -> pl.DataFrame:
+    """evaluator_id, version and flagged_share: of the traffic that VERDICT_COUNTS rows speak of, weighted back from
+    what was judged of it; a fault is no judgement."""
     return (
-        verdicts.filter(pl.col("outcome") != "fault")
-        .group_by("evaluator_id", "version")
-        .agg(n_judged=pl.len().cast(pl.Int64), n_failed=(pl.col("outcome") == "fail").sum().cast(pl.Int64))
+        counts.group_by("evaluator_id", "version")
+        .agg(pl.col("flagged_weight", "judged_weight").sum())
+        .filter(pl.col("judged_weight") > 0)
+        .select("evaluator_id", "version", flagged_share=pl.col("flagged_weight") / pl.col("judged_weight"))
         .sort("evaluator_id", "version")
     )
 

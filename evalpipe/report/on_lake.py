@@ -34,7 +34,6 @@ from evalpipe.tables import (
     QUEUE_YIELD,
     TRACES,
     VERDICT_COUNTS,
-    VERDICTS,
 )
 
 
@@ -49,16 +48,13 @@ class Written(NamedTuple):
 
 def coverage_now(lake: Lake, settings: Settings, now: datetime) -> pl.DataFrame:
     """COVERAGE of the tracked issues as of `now`; traffic shares are over the days that evaluators still judge."""
-    recent = (
-        _recent(lake.scan(VERDICTS), settings).select("evaluator_id", "version", "trace_id", "day", "outcome").collect()
-    )
     tables = CoverageTables(
         issues=lake.read(ISSUES),
         evaluators=current_evaluators(lake.read(EVALUATORS)),
         quality=lake.read(EVALUATOR_QUALITY),
         health=lake.read(EVALUATOR_HEALTH),
         labels=lake.read(LABELS),
-        rates=verdict_rates(recent),
+        rates=verdict_rates(_recent(lake.scan(VERDICT_COUNTS), settings).collect()),
         issue_rates=lake.read(ISSUE_RATES),
         prevalence=lake.read(PREVALENCE),
     )

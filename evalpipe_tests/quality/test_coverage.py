@@ -23,7 +23,7 @@ from evalpipe.tables import (
     ISSUES,
     LABELS,
     PREVALENCE,
-    VERDICTS,
+    VERDICT_COUNTS,
 )
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -101,27 +101,15 @@ def quality(
     )
 
 
-def verdicts(*rows: tuple[str, str, int]) -> pl.DataFrame:
-    """(issue_id, outcome, how many)"""
-    flat = [(i, outcome, n) for i, outcome, times in rows for n in range(times)]
-    return VERDICTS.conform(
-        pl.DataFrame(
-            [
-                {
-                    "evaluator_id": f"ev_{i}",
-                    "version": 1,
-                    "trace_id": f"{outcome}{n}",
-                    "day": NOW.date(),
-                    "issue_id": i,
-                    "outcome": outcome,
-                    "inclusion_probability": 1.0,
-                }
-                for i, outcome, n in flat
-            ]
-        )
-        if flat
-        else VERDICTS.empty()
-    )
+def counts(*rows: tuple[str, float, float]) -> pl.DataFrame:
+    """VERDICT_COUNTS from (issue_id, weight of the judged, weight of the flagged)."""
+    made = [
+        {name: 0 for name, dtype in VERDICT_COUNTS.schema.items() if dtype.is_numeric()}
+        | {"evaluator_id": f"ev_{i}", "version": 1, "issue_id": i, "day": NOW.date(), "service_name": "shop"}
+        | {"service_version": "", "judged_weight": judged, "flagged_weight": flagged}
+        for i, judged, flagged in rows
+    ]
+    return VERDICT_COUNTS.conform(pl.DataFrame(made))
 
 
 def coverage(*of: pl.DataFrame, **more: pl.DataFrame) -> pl.DataFrame:
@@ -139,7 +127,7 @@ def test_an_issue_is_covered_from_monitoring_quality_on():
         issues(("a", "active", 10), ("b", "active", 10), ("c", "active", 10), ("d", "active", 10)),
         evaluators(("a", 1, "active"), ("b", 1, "active"), ("c", 1, "candidate")),
         quality(("a", 1, 0.8, 0.6), ("b", 1, 0.5, 0.3), ("c", 1, 0.3, 0.1)),
-        verdict_rates(VERDICTS.empty()),
+        verdict_rates(VERDICT_COUNTS.empty()),
     )
     assert [(row["is_covered"], row["status"]) for row in found.values()] == [
         (True, "active"),
@@ -156,7 +144,7 @@ def test_only_active_issues_count():
         issues(("a", "resolved", 3), ("b", "candidate", 2), ("c", "active", 5)),
         evaluators(),
         quality(("a", 1, 0.9, 0.8)),
-        verdict_rates(VERDICTS.empty()),
+        verdict_rates(VERDICT_COUNTS.empty()),
     )
     assert list(found) == ["c"]
     assert found["c"]["occurrence_share"] == 1.0
@@ -171,27 +159,29 @@ def test_the_status_is_what_the_latest_held_out_figures_give_not_what_it_was_mad
             quality(("a", 1, 1.0, 0.9), split="in_sample", at=NOW + timedelta(days=1)),
         ]
     )
-    found = cover(issues(("a", "active", 4)), evaluators(("a", 1, "active")), measured, verdict_rates(VERDICTS.empty()))
+    found = cover(
+        issues(("a", "active", 4)), evaluators(("a", 1, "active")), measured, verdict_rates(VERDICT_COUNTS.empty())
+    )
     assert found["a"]["is_covered"] is False
     assert latest_quality(measured, "held_out")["mcc"].to_list() == [0.3]
 
 
 def test_a_retired_evaluator_covers_nothing():
-    rates = verdict_rates(VERDICTS.empty())
+    rates = verdict_rates(VERDICT_COUNTS.empty())
     found = cover(issues(("a", "active", 4)), evaluators(("a", 1, "retired")), quality(("a", 1, 0.9, 0.8)), rates)
     assert found["a"]["evaluator_id"] is None
     assert found["a"]["is_covered"] is False
 
 
-def test_the_traffic_share_leaves_faults_out():
-    # 3 of 3 + 7 judged traces fail; two faults were not judged.
-    rates = verdict_rates(verdicts(("a", "fail", 3), ("a", "pass", 7), ("a", "fault", 2)))
+def test_the_traffic_share_is_weighted_back_from_what_was_judged():
+    # Two hours: 7 of 20 and 2 of 10 traces' weight, and one in which nothing could be judged.
+    rates = verdict_rates(counts(("a", 20.0, 7.0), ("a", 10.0, 2.0), ("a", 0.0, 0.0)))
     found = cover(issues(("a", "active", 4)), evaluators(("a", 1, "active")), quality(("a", 1, 0.9, 0.8)), rates)
     assert found["a"]["traffic_share"] == pytest.approx(0.3)
 
 
 def test_an_uncovered_issue_has_no_traffic_share():
-    rates = verdict_rates(verdicts(("a", "fail", 3)))
+    rates = verdict_rates(counts(("a", 3.0, 3.0)))
     found = cover(issues(("a", "active", 4)), evaluators(("a", 1, "active")), quality(("a", 1, 0.1, 0.0)), rates)
     assert found["a"]["traffic_share"] is None
 
@@ -319,6 +309,6 @@ def test_the_last_measurement_is_the_one_that_counts():
 
 
 def test_issues_nobody_annotated_a_failure_of_weigh_nothing():
-    rates = verdict_rates(VERDICTS.empty())
+    rates = verdict_rates(VERDICT_COUNTS.empty())
     found = cover(issues(("a", "active", 0)), evaluators(), quality(("a", 1, 0.9, 0.8)), rates)
     assert found["a"]["occurrence_share"] == 0.0

@@ -33,6 +33,7 @@ from evalpipe.tables import (
     QUEUE_YIELD,
     TRACE_FEATURES,
     TRACES,
+    VERDICT_COUNTS,
     VERDICTS,
 )
 
@@ -86,7 +87,14 @@ def evaluator_quality(home: HomeResource) -> dg.MaterializeResult:
 
 @dg.asset(
     **spec(COVERAGE, "iterate"),
-    deps=[ISSUES.name, EVALUATOR_QUALITY.name, EVALUATOR_HEALTH.name, PREVALENCE.name, ISSUE_RATES.name, VERDICTS.name],
+    deps=[
+        ISSUES.name,
+        EVALUATOR_QUALITY.name,
+        EVALUATOR_HEALTH.name,
+        PREVALENCE.name,
+        ISSUE_RATES.name,
+        VERDICT_COUNTS.name,
+    ],
     automation_condition=WHEN_INPUTS_CHANGE,
 )
 def coverage(home: HomeResource) -> dg.MaterializeResult:
