@@ -57,7 +57,7 @@ def queue_of_cycle(lake: Lake, cycle: str, reviewers: Sequence[Reviewer], settin
     past = Past(
         queued=queued,
         skipped=_skipped(lake.read(REVIEW_EVENTS)),
-        disputed=lake.read(LABELS, pl.col("is_disputed")).select("trace_id").unique(),
+        disputed=_disputed(lake),
         unsureness=unsureness_frame(_verdicts_before_reading(lake, queued, annotations, cycle)),
         history=history_frame(earlier, finding_frame(annotations)),
         wanted=_wanted(lake, cycle, settings),
@@ -146,6 +146,17 @@ def _read_by(queued: pl.DataFrame, annotations: pl.DataFrame) -> pl.DataFrame:
     strangers = said.join(queued, on=["trace_id", "reviewer"], how="anti").select("trace_id")
     firsts = queued.filter(~pl.col("is_second_opinion").fill_null(False)).join(strangers, on="trace_id", how="semi")
     return pl.concat([said, firsts.select("trace_id", "reviewer")]).unique().sort(pl.all())
+
+
+def _disputed(lake: Lake) -> pl.DataFrame:
+    """trace_id of what one more reader should see: ties, and failures of fixed releases that one reader alone saw.
+
+    People slip, and a slip among the few failures of a fixed release looks like the failure itself.
+    """
+    verifying = lake.read(VERIFICATIONS, pl.col("state") == "verifying")["issue_id"].to_list()
+    is_alone = pl.col("is_failure") & (pl.col("n_yes") == 1) & (pl.col("n_no") == 0)
+    decides = pl.col("issue_id").is_in(verifying) & is_alone
+    return lake.read(LABELS, pl.col("is_disputed") | decides).select("trace_id").unique()
 
 
 def _wanted(lake: Lake, cycle: str, settings: ReviewSettings) -> pl.DataFrame:

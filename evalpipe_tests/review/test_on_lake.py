@@ -22,6 +22,7 @@ from evalpipe.tables import (
     TRACE_SIGNALS,
     TRACES,
     VERDICTS,
+    VERIFICATIONS,
 )
 from evalpipe_tests.review.made import CYCLE, DAY, NOON, annotation, annotations, made_id, signals, traces
 
@@ -180,3 +181,18 @@ def test_prevalence_speaks_for_the_days_up_to_the_last_queue(lake: Lake):
     row = prevalence(lake, SETTINGS).to_dicts()[0]
     assert (row["n_traces"], row["n_reviewed"], row["prevalence"]) == (N, control.height, 1.0)
     assert (row["first_day"], row["last_day"]) == (DAY, DAY)  # not week 11, which has no queue
+
+
+def test_a_failure_that_one_reader_alone_saw_in_a_fixed_release_goes_to_another(lake: Lake):
+    both = (ADA, Reviewer("ben", 20))
+    seen = build(lake, reviewers=both).filter(pl.col("reviewer") == "ada", ~pl.col("is_second_opinion"))["trace_id"][0]
+    label = {"trace_id": seen, "issue_id": "iss_1", "day": DAY, "service_name": "shop", "is_failure": True}
+    label |= {"n_annotators": 1, "n_yes": 1, "n_no": 0, "is_disputed": False, "weight": 1.0, "labelled_at": NOON}
+    lake.replace(LABELS, LABELS.conform(pl.DataFrame([label | {"sources": ["human"]}])))
+    say(lake, annotation(number(seen), "bad", "slow"))
+    again = pl.col("trace_id") == seen
+    assert build(lake, NEXT, both).filter(again).is_empty()  # of an issue that is not being verified it is one of many
+    verification = {name: 0 for name, dtype in VERIFICATIONS.schema.items() if dtype.is_numeric()}
+    verification |= {"issue_id": "iss_1", "state": "verifying", "finding": "reading", "reason": ""}
+    lake.replace(VERIFICATIONS, VERIFICATIONS.conform(pl.DataFrame([verification])))
+    assert build(lake, NEXT, both).filter(again)["reviewer"].to_list() == ["ben"]

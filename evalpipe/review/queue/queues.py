@@ -185,7 +185,7 @@ def _disputed(past: Past, cycle: str, facts: pl.DataFrame) -> pl.DataFrame:
         recent.join(past.disputed, on="trace_id", how="semi").with_columns(
             carried_from=pl.lit(None, pl.String),
             # Who said what stays untold: the third opinion is to be independent too.
-            reasons=pl.lit(["two readers disagree: one more opinion decides"], TEXTS),
+            reasons=pl.lit(["one more opinion decides"], TEXTS),
         ),
         facts,
     )

@@ -228,7 +228,7 @@ def test_a_tie_comes_back_to_a_reader_who_has_not_seen_it_and_is_not_told_who_sa
     team = [Reviewer(name, 20) for name in ("ada", "bo", "cy")]
     row = queue([0.9] * 60, reviewers=team, **past).filter(pl.col("trace_id") == made_id(900)).to_dicts()
     assert [(r["reviewer"], r["is_second_opinion"], r["arm"], r["rank"]) for r in row] == [("cy", True, "anomaly", 1)]
-    assert row[0]["reasons"] == ["two readers disagree: one more opinion decides"]
+    assert row[0]["reasons"] == ["one more opinion decides"]
     assert made_id(900) not in set(queue([0.9] * 60, reviewers=team[:2], **past)["trace_id"])
     assert made_id(900) not in set(queue([0.9] * 60, reviewers=team, cycle="2026-W11", **past)["trace_id"])
 
