@@ -9,6 +9,7 @@ import polars as pl
 
 from evalpipe.defs.partitions import BY_DAY, EVALUATORS_OF_ALL_ISSUES
 from evalpipe.defs.resources import HomeResource
+from evalpipe.defs.retries import asset
 from evalpipe.defs.spec import OWNERS, WHEN_INPUTS_CHANGE, spec
 from evalpipe.defs.tell import each_partition, preview, share, told
 from evalpipe.evaluators.on_lake import loaded, quality_of_all, trusted, verdicts_on
@@ -33,7 +34,7 @@ from evalpipe.tables import (
 )
 
 
-@dg.asset(**spec(VERDICTS, "iterate"), **BY_DAY, deps=[TRACES.name, TRACE_FEATURES.name, EVALUATORS_OF_ALL_ISSUES])
+@asset(**spec(VERDICTS, "iterate"), **BY_DAY, deps=[TRACES.name, TRACE_FEATURES.name, EVALUATORS_OF_ALL_ISSUES])
 def verdicts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     should_be = expected(opened, "verdicts", home.now())
@@ -49,7 +50,7 @@ def verdicts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Materi
     return dg.MaterializeResult()
 
 
-@dg.asset(
+@asset(
     **spec(EVALUATOR_QUALITY, "iterate"), deps=[LABELS.name, EVALUATORS.name], automation_condition=WHEN_INPUTS_CHANGE
 )
 def evaluator_quality(home: HomeResource) -> dg.MaterializeResult:
@@ -63,7 +64,7 @@ def evaluator_quality(home: HomeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=told(opened, EVALUATOR_QUALITY, rows, **figures))
 
 
-@dg.asset(
+@asset(
     **spec(COVERAGE, "iterate"),
     deps=[ISSUES.name, EVALUATOR_QUALITY.name, VERDICTS.name],
     automation_condition=WHEN_INPUTS_CHANGE,
@@ -78,7 +79,7 @@ def coverage(home: HomeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=told(opened, COVERAGE, rows, **figures))
 
 
-@dg.asset(
+@asset(
     description="The page that people look at: what is covered, how far each evaluator can be trusted, what is next.",
     group_name="iterate",
     kinds={"html"},
@@ -110,7 +111,7 @@ class GateRequest(dg.Config):
     release: str = ""
 
 
-@dg.asset(**spec(GATE_RUNS, "iterate"), deps=[EVALUATORS.name, EVALUATOR_QUALITY.name])
+@asset(**spec(GATE_RUNS, "iterate"), deps=[EVALUATORS.name, EVALUATOR_QUALITY.name])
 def gate_runs(config: GateRequest, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     outcome = gate(
