@@ -1,7 +1,7 @@
 """Materialise what is stale, in this process, in the order of the graph, once: what `evalpipe run` does."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing import get_context
@@ -72,9 +72,18 @@ def materialise_stale(
 
 
 def materialise(
-    home: Home, instance: dg.DagsterInstance, asset: str, partitions: Sequence[str], *, at: str = ""
+    home: Home,
+    instance: dg.DagsterInstance,
+    asset: str,
+    partitions: Sequence[str],
+    *,
+    at: str = "",
+    config: Mapping[str, Any] | None = None,
 ) -> None:
-    """Make these partitions of one asset: contiguous days as one run, issues side by side on the machine's cores."""
+    """Make these partitions of one asset: contiguous days as one run, issues side by side on the machine's cores.
+
+    `config` is what the asset is asked for, where it can be asked.
+    """
     if asset == "evaluators":
         instance.add_dynamic_partitions(str(BY_ISSUE.name), list(partitions))
         if len(partitions) > 1 and (os.cpu_count() or 1) > 1:
@@ -87,7 +96,7 @@ def materialise(
             instance=instance,
             resources={"home": HomeResource(root=str(home.root), at=at)},
             raise_on_error=False,
-            run_config=_QUIET,
+            run_config=_QUIET | ({} if config is None else {"ops": {asset: {"config": dict(config)}}}),
             partition_key=selection.get("partition_key"),
             tags=selection.get("tags", {}) | {PROCESS_TAG: str(os.getpid()), **_LOCATION, **NEVER_STARTED_AGAIN},
         )

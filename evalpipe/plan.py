@@ -6,14 +6,14 @@ is none, the partition is stale. Nothing is compared by time, so replays and res
 traces are open.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 import polars as pl
 
 from evalpipe.errors import StateError
-from evalpipe.evaluators.on_lake import trusted
+from evalpipe.evaluators.on_lake import judging, rates_of
 from evalpipe.generation.on_lake import attempts
 from evalpipe.generation.triggers import Due, issues_due
 from evalpipe.home import Home
@@ -29,6 +29,7 @@ from evalpipe.tables import (
     ANNOTATIONS,
     CANDIDATES,
     COVERAGE,
+    EVALUATOR_HEALTH,
     EVALUATOR_QUALITY,
     EVALUATORS,
     GATE_RUNS,
@@ -45,6 +46,7 @@ from evalpipe.tables import (
     TRACE_FEATURES,
     TRACE_SIGNALS,
     TRACES,
+    TRAFFIC_DRIFT,
     VERDICT_COUNTS,
     VERDICTS,
     Table,
@@ -52,6 +54,7 @@ from evalpipe.tables import (
 from evalpipe.traces.on_lake import n_open_traces
 
 WHOLE = "all"
+_DRIFT_DAYS = 35  # the last week and the four before it
 
 CODE_VERSIONS: Mapping[str, str] = {
     # Raise one when the asset's logic changes what it makes: its partitions and all that follow become stale.
@@ -68,17 +71,19 @@ CODE_VERSIONS: Mapping[str, str] = {
     "issue_proposals": "1",
     "agreement": "1",
     "evaluators": "1",
-    "verdicts": "2",
+    "verdicts": "3",
     "verdict_counts": "1",
     "candidates": "2",
     "queue_yield": "1",
     "prevalence": "1",
-    "evaluator_quality": "2",
+    "traffic_drift": "1",
+    "evaluator_quality": "3",
+    "evaluator_health": "1",
     "issue_rates": "1",
     "issue_transitions": "1",
     "verifications": "1",
-    "coverage": "1",
-    "coverage_report": "3",
+    "coverage": "2",
+    "coverage_report": "4",
 }
 """Every asset in the order in which `evalpipe run` materialises them, which is an order of the asset graph."""
 
@@ -138,6 +143,31 @@ def made_from(asset: str, inputs: object) -> int:
     return fingerprint(asset, CODE_VERSIONS[asset], inputs)
 
 
+def verdicts_expected(home: Home, days: Sequence[str], issue_ids: Collection[str] = ()) -> dict[str, int]:
+    """The fingerprint of what the verdicts of these days are made from, inside the window or not.
+
+    A day on which the evaluators of some issues alone have judged remembers these, so that what follows from it is
+    made again, and inside the window the other evaluators judge it in their turn.
+    """
+    return {day: made_from("verdicts", inputs) for day, inputs in _judged(home, days, issue_ids).items()}
+
+
+def verdicts_missing(home: Home, first: date, last: date, issue_ids: Collection[str] = ()) -> list[str]:
+    """The days with traffic from `first` to `last` that these evaluators have not judged as they are, or not wholly.
+
+    A day on which one of them could not judge a trace is among them. Sorted.
+    """
+    days = [str(day) for day in traffic_days(home) if first <= day <= last]
+    should_be = verdicts_expected(home, days, issue_ids)
+    whole = should_be if not issue_ids else verdicts_expected(home, days)
+    made = home.lake.made_from(VERDICTS, days)
+    suite = judging(home.lake, home.settings.quality, issue_ids)
+    faults = home.lake.scan(VERDICTS).filter(pl.col("day").is_between(first, last), pl.col("outcome") == "fault")
+    by_them = faults.join(suite.lazy().select("evaluator_id", "version"), on=["evaluator_id", "version"], how="semi")
+    faulty = {str(day) for day in by_them.select("day").unique().collect()["day"]}
+    return [day for day, inputs in should_be.items() if made[day] not in (inputs, whole[day]) or day in faulty]
+
+
 def traffic_days(home: Home) -> list[date]:
     """The UTC days on which spans start, from the landing ledger, in order."""
     return [day for day in home.landing.days() if day >= home.settings.observe.first_day]
@@ -152,6 +182,7 @@ def due_issues(home: Home) -> list[Due]:
         home.lake.read(EVALUATORS),
         attempts(home.lake, issues["issue_id"].to_list()),
         home.settings.generation,
+        home.lake.read(EVALUATOR_HEALTH),
     )
 
 
@@ -274,19 +305,32 @@ def _queues(home: Home) -> dict[str, int | None]:
 
 def _verdicts(home: Home) -> dict[str, object]:
     days = [str(day) for day in traffic_days(home)]
-    suite = suite_of(home)
-    if not days or not suite:
+    if not days:
         return {}
     last = date.fromisoformat(days[-1])
     window = {str(last - timedelta(days=n)) for n in range(home.settings.monitor.window_days)}
+    return _judged(home, [day for day in days if day in window])
+
+
+def _judged(home: Home, days: Sequence[str], issue_ids: Collection[str] = ()) -> dict[str, object]:
+    """Day by day the traces, and who judges how much of them."""
+    suite = judging(home.lake, home.settings.quality, issue_ids)
+    if not days or suite.is_empty():
+        return {}
+    # A changed rate makes the window anew, so that a new one holds for all of it; what was judged is kept.
+    rates = rates_of(home.lake, suite, home.settings.monitor)
+    who = [f"{name} at {rate}" for name, rate in zip(_names(suite), rates, strict=True)]
     # What evaluators ask of sessions is counted in the features, which follow the traces of the day.
     features = home.lake.made_from(TRACE_FEATURES, days)
-    return {day: [features[day], suite] for day in days if day in window and features[day] is not None}
+    return {day: [features[day], who] for day in days if features[day] is not None}
 
 
 def suite_of(home: Home) -> list[str]:
     """The evaluators trusted now, as 'id@version', in order: what judges new traffic."""
-    suite = trusted(home.lake, home.settings.quality)
+    return _names(judging(home.lake, home.settings.quality))
+
+
+def _names(suite: pl.DataFrame) -> list[str]:
     return [f"{evaluator}@{version}" for evaluator, version in suite.select("evaluator_id", "version").iter_rows()]
 
 
@@ -318,19 +362,33 @@ def _evidence(home: Home) -> list[object]:
     return [counts, tables, _rows(home, ISSUE_EVENTS), _rows(home, GATE_RUNS)]
 
 
+def _traffic_drift(home: Home) -> dict[str, object]:
+    days = [str(day) for day in traffic_days(home)]
+    features = home.lake.made_from(TRACE_FEATURES, days[-_DRIFT_DAYS:])
+    made = {day: upstream for day, upstream in features.items() if upstream is not None}
+    return {WHOLE: made} if made else {}
+
+
+def _evaluator_health(home: Home) -> dict[str, object]:
+    if home.lake.version(EVALUATOR_QUALITY) is None:
+        return {}
+    return {WHOLE: [_made_from(home, EVALUATOR_QUALITY), _made_from(home, TRAFFIC_DRIFT)]}
+
+
 def _coverage(home: Home) -> dict[str, object]:
     if home.lake.version(ISSUES) is None:
         return {}
     days = [str(day) for day in traffic_days(home)]
     verdicts = home.lake.made_from(VERDICTS, days)
-    return {WHOLE: [_made_from(home, ISSUES), _made_from(home, EVALUATOR_QUALITY), suite_of(home), verdicts]}
+    measured = [_made_from(home, table) for table in (EVALUATOR_QUALITY, EVALUATOR_HEALTH, PREVALENCE, ISSUE_RATES)]
+    return {WHOLE: [_made_from(home, ISSUES), measured, suite_of(home), verdicts]}
 
 
 def _coverage_report(home: Home) -> dict[str, object]:
     if home.lake.version(COVERAGE) is None:
         return {}
     traces = home.lake.made_from(TRACES, [str(day) for day in traffic_days(home)])
-    findings = [_made_from(home, table) for table in (QUEUE_YIELD, PREVALENCE, AGREEMENT, ISSUE_PROPOSALS)]
+    findings = [_made_from(home, table) for table in (QUEUE_YIELD, PREVALENCE, AGREEMENT, ISSUE_PROPOSALS, ISSUE_RATES)]
     return {WHOLE: [_made_from(home, COVERAGE), _rows(home, GATE_RUNS), findings, traces]}
 
 
@@ -364,6 +422,8 @@ _INPUTS: Mapping[str, Callable[[Home], dict[str, object]]] = {
     "issue_rates": _issue_rates,
     TRANSITIONS: _issue_transitions,
     "verifications": _verifications,
+    "traffic_drift": _traffic_drift,
+    "evaluator_health": _evaluator_health,
     "coverage": _coverage,
     "coverage_report": _coverage_report,
 }

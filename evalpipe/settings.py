@@ -156,7 +156,8 @@ class MonitorSettings(_Stage):
     window_days: Count = 28  # a new evaluator version judges this much of the past
     judge_rate: float = Field(default=0.2, gt=0, le=1)  # of traffic that a judge reads: each verdict costs money
     cheap_rate: float = Field(default=1.0, gt=0, le=1)  # likewise of rules and learned evaluators, which cost nothing
-    rates: Mapping[str, float] = {}  # by issue id: a rate of its own; EVALPIPE_MONITOR__RATES='{"iss_3f2": 0.5}'
+    # By issue id, a rate of its own: EVALPIPE_MONITOR__RATES='{"iss_3f2": 0.5}'.
+    rates: Mapping[str, Annotated[float, Field(gt=0, le=1)]] = {}
     prefilter_below: Share = 0.05  # for an issue rarer than this a rule chooses what its judge reads,
     prefilter_recall: Share = 0.8  # if it finds at least this share of the failures;
     prefilter_rest: float = Field(default=0.1, gt=0, le=1)  # of what it does not choose, this share of the rate is read

@@ -687,7 +687,7 @@ TRAFFIC_DRIFT = Table(
         _must("n_before", pl.Int64, "traces before, sampled"),
         _must("n_recent", pl.Int64, "recent traces, sampled"),
         Column("psi", pl.Float64, "population stability index; null with too few traces"),
-        Column("psi_noise", pl.Float64, "what chance alone would give at this number of traces, 95 % quantile"),
+        Column("psi_noise", pl.Float64, "what chance keeps all features of the service below in 95 of 100 such weeks"),
         _must("has_shifted", pl.Boolean, "beyond chance, and at least settings.monitor.drift_psi"),
         _must("detail", pl.String, "what became more and what less, in words"),
     ),

@@ -1,6 +1,7 @@
-"""The demo: weeks of simulated traffic through the real pipeline, reviewed week by week, then two gate runs.
+"""The demo: weeks of simulated traffic through the real pipeline, reviewed week by week, releases that ask the gate.
 
-Only the scripted reviewer knows what was planted, and it looks only at the traces that the queue shows it.
+Only the scripted reviewer knows what was planted, and it looks only at the traces that the queue shows it. Nothing is
+decided by hand: that an issue is said to be fixed, verified, solved and back follows from traffic, gates and reading.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import dagster as dg
 import polars as pl
 
-from evalpipe.demo.plan import DemoPlan
+from evalpipe.demo.plan import BAD_CANDIDATE, CANDIDATES, GOOD_CANDIDATE, QUIET_WEEKS, STORY_WEEKS, Candidate, DemoPlan
 from evalpipe.demo.reviewer import REVIEWERS, review, write_annotations
 from evalpipe.demo.traffic import release_cases, week_of_traffic, write_cases
 from evalpipe.errors import StateError
@@ -20,13 +21,15 @@ from evalpipe.files import write_whole
 from evalpipe.gate.judge import GateOutcome
 from evalpipe.gate.on_lake import gate
 from evalpipe.home import Home
-from evalpipe.materialise import materialise_stale
-from evalpipe.plan import UP_TO_QUEUE
+from evalpipe.materialise import materialise, materialise_stale
+from evalpipe.plan import UP_TO_QUEUE, WHOLE
 from evalpipe.review.on_lake import deliver
 from evalpipe.review.queue.cycles import cycle_of
-from evalpipe.tables import CANDIDATES, GATE_RUNS
+from evalpipe.tables import CANDIDATES as QUEUES
+from evalpipe.tables import GATE_RUNS
 
 _N_GATE_CASES = 150
+_PRUNING = "evaluator_pruning"
 
 Announce = Callable[[str], None]
 
@@ -44,7 +47,8 @@ class Walked(NamedTuple):
 
 def default_plan(today: date, n_weeks: int) -> DemoPlan:
     """Whole ISO weeks that end with the last Sunday before `today`."""
-    return DemoPlan(start_day=today - timedelta(days=today.weekday(), weeks=n_weeks), n_weeks=n_weeks)
+    n_all = n_weeks + (QUIET_WEEKS + 1 if n_weeks >= STORY_WEEKS else 0)
+    return DemoPlan(start_day=today - timedelta(days=today.weekday(), weeks=n_all), n_weeks=n_weeks)
 
 
 def walk(home: Home, instance: dg.DagsterInstance, plan: DemoPlan, announce: Announce) -> Walked:
@@ -57,16 +61,22 @@ def walk(home: Home, instance: dg.DagsterInstance, plan: DemoPlan, announce: Ann
     reviewers = "".join(f"- {{name: {name}, capacity: {capacity}}}\n" for name, capacity in REVIEWERS.items())
     write_whole(home.reviewers, reviewers)
     truth: dict[str, str | None] = {}
-    n_annotations = sum(_week(home, instance, plan, week, truth, announce) for week in range(plan.n_weeks))
+    n_annotations, last = 0, plan.n_weeks - 1
+    for week in plan.weeks:
+        n_annotations += _week(home, instance, plan, week, truth, announce)
+        asking = [candidate for candidate in CANDIDATES if candidate.after_week == week < last]
+        for hour, candidate in enumerate(asking, start=12):
+            announce(f"week {week + 1}: release {candidate.version} asks the gate")
+            _gate(home, instance, plan, candidate, _monday_after(plan, week, hour))
+        if asking:
+            materialise_stale(home, instance, (), lambda asset, _: announce(asset), at=_at(plan, week, 15))
     announce("two releases ask the gate")
     (home.root / "demo" / "planted.json").write_text(json.dumps(truth, indent=1), encoding="utf-8")
-    outcomes = [_gate(home, plan, version, is_bad) for version, is_bad in (("2.0.0-good", False), ("2.0.0-bad", True))]
-    for outcome, _ in outcomes:
-        metadata = {"decision": outcome.decision.decision, "suite_pass_rate": outcome.decision.suite_pass_rate}
-        instance.report_runless_asset_event(dg.AssetMaterialization(GATE_RUNS.name, metadata=metadata))
-    end = datetime.combine(plan.start_day + timedelta(weeks=plan.n_weeks), time(12), UTC)
-    materialise_stale(home, instance, (), lambda asset, _: announce(asset), at=end.isoformat())
-    (good, good_cases), (bad, bad_cases) = outcomes
+    end = plan.weeks[-1]
+    good, good_cases = _gate(home, instance, plan, GOOD_CANDIDATE, _monday_after(plan, end, 16))
+    bad, bad_cases = _gate(home, instance, plan, BAD_CANDIDATE, _monday_after(plan, end, 17))
+    materialise(home, instance, _PRUNING, [WHOLE], at=_at(plan, end, 18))
+    materialise_stale(home, instance, (), lambda asset, _: announce(asset), at=_at(plan, end, 18))
     return Walked(len(truth), n_annotations, good, bad, good_cases, bad_cases)
 
 
@@ -81,10 +91,10 @@ def _week(
     """One week of traffic, its queue, its review; adds to `truth` and returns the number of annotations."""
 
     def say(what: str) -> None:
-        announce(f"week {week + 1} of {plan.n_weeks}: {what}")
+        announce(f"week {week + 1} of {plan.n_weeks}: {what}" if week < plan.n_weeks else f"much later: {what}")
 
-    # Monday morning: the week has ended, and its queue is built before the reviewers start.
-    monday = datetime.combine(plan.start_day + timedelta(weeks=week + 1), time(6), UTC)
+    # The queue is built before the reviewers start.
+    monday = _monday_after(plan, week, 6)
     say("traffic")
     traffic = week_of_traffic(plan, week, home.root / "demo" / "traffic")
     truth |= traffic.truth
@@ -92,17 +102,23 @@ def _week(
     materialise_stale(home, instance, UP_TO_QUEUE, lambda asset, _: say(asset), at=monday.isoformat())
     say("the reviewer reads the queue")
     n_annotations = _review(home, plan, week, truth, monday)
-    materialise_stale(home, instance, (), lambda asset, _: say(asset), at=_after(monday))
+    # Two hours of reading, and a coffee.
+    materialise_stale(home, instance, (), lambda asset, _: say(asset), at=_at(plan, week, 10))
     return n_annotations
 
 
-def _after(monday: datetime) -> str:
-    return (monday + timedelta(hours=4)).isoformat()  # two hours of reading, and a coffee
+def _monday_after(plan: DemoPlan, week: int, hour: int) -> datetime:
+    """The morning after a week, UTC."""
+    return datetime.combine(plan.start_day + timedelta(weeks=week + 1), time(hour), UTC)
+
+
+def _at(plan: DemoPlan, week: int, hour: int) -> str:
+    return _monday_after(plan, week, hour).isoformat()
 
 
 def _review(home: Home, plan: DemoPlan, week: int, truth: dict[str, str | None], monday: datetime) -> int:
     cycle = cycle_of(plan.start_day + timedelta(weeks=week))
-    queue = home.lake.read(CANDIDATES, pl.col("cycle") == cycle).sort("rank")
+    queue = home.lake.read(QUEUES, pl.col("cycle") == cycle).sort("rank")
     rows = [
         row
         for name, capacity in REVIEWERS.items()
@@ -122,9 +138,12 @@ def _review(home: Home, plan: DemoPlan, week: int, truth: dict[str, str | None],
     return len(rows)
 
 
-def _gate(home: Home, plan: DemoPlan, version: str, is_bad: bool) -> tuple[GateOutcome, Path]:
-    cases = home.root / "demo" / f"cases-{version}.jsonl"
-    write_cases(cases, release_cases(plan, version, _N_GATE_CASES, is_bad=is_bad, seed=plan.seed))
-    decided_at = datetime.combine(plan.start_day + timedelta(weeks=plan.n_weeks), time(11, 30 if is_bad else 0), UTC)
-    outcome = gate(home.lake, home.artifacts, cases=cases, release=None, settings=home.settings, now=decided_at)
+def _gate(
+    home: Home, instance: dg.DagsterInstance, plan: DemoPlan, candidate: Candidate, now: datetime
+) -> tuple[GateOutcome, Path]:
+    cases = home.root / "demo" / f"cases-{candidate.version}.jsonl"
+    write_cases(cases, release_cases(plan, candidate, _N_GATE_CASES, seed=plan.seed))
+    outcome = gate(home.lake, home.artifacts, cases=cases, release=None, settings=home.settings, now=now)
+    metadata = {"decision": outcome.decision.decision, "suite_pass_rate": outcome.decision.suite_pass_rate}
+    instance.report_runless_asset_event(dg.AssetMaterialization(GATE_RUNS.name, metadata=metadata))
     return outcome, cases

@@ -10,9 +10,14 @@ from evalpipe.cli.show import err, home_of, interval, out, show, tell
 
 def demo(
     context: typer.Context,
-    weeks: Annotated[int, typer.Option(min=1, max=12, help="Weeks of simulated traffic.")] = 5,
+    weeks: Annotated[
+        int, typer.Option(min=1, max=12, help="Weeks of simulated traffic; from 8 on the whole story is told.")
+    ] = 8,
 ) -> None:
     """The whole loop on simulated traffic, into an empty home; takes a few minutes.
+
+    Failures appear, are read, become issues and get evaluators; a bad release is blocked, a good one fixes two of them;
+    people's reading proves it; one comes back and is caught, the evaluator of the other outlives its use.
 
     Example: `evalpipe --home /tmp/tour demo`
     """
@@ -24,7 +29,7 @@ def demo(
     home = home_of(context)
     plan = default_plan(datetime.now(UTC).date(), weeks)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    n_steps = weeks * _STEPS_A_WEEK + 1
+    n_steps = len(plan.weeks) * _STEPS_A_WEEK
     with (
         Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar,
         instance_of(home) as instance,
@@ -38,6 +43,7 @@ def demo(
         bar.update(task, completed=n_steps)
     tell(f"{walked.n_traces} traces in {weeks} weeks, {walked.n_annotations} of them read by the scripted reviewer")
     _standing(home)
+    _stories(home)
     for outcome, cases in ((walked.good, walked.good_cases), (walked.bad, walked.bad_cases)):
         verdict = f"{outcome.decision.decision}, exit code {outcome.decision.exit_code}"
         tell(f"\ngate on {cases.name}: {verdict}")
@@ -49,7 +55,27 @@ def demo(
     tell(f"         evalpipe --home {home.root} gate --cases {walked.bad_cases}")
 
 
-_STEPS_A_WEEK = 16  # the assets, traffic and the reviewer
+_STEPS_A_WEEK = 30  # the assets, some of them twice, traffic and the reviewer
+
+
+def _stories(home) -> None:
+    """What happened to the issues that a release was to fix, and what was retired."""
+    import polars as pl
+
+    from evalpipe.issues.replay import replay
+    from evalpipe.issues.telling import LIFE, story
+    from evalpipe.tables import EVALUATORS, ISSUE_EVENTS
+
+    events = home.lake.read(ISSUE_EVENTS)
+    claimed = set(events.filter(pl.col("kind") == "fix_claimed")["issue_id"])
+    for issue in replay(events).values():
+        if issue.issue_id in claimed:
+            tell(f"\n{issue.name} ({issue.issue_id}) is {issue.state.replace('_', ' ')}:")
+            for each in story(events, issue.issue_id):
+                if each.kind in LIFE:
+                    tell(f"  {each.at:%Y-%m-%d}  {each.what}")
+    for row in home.lake.read(EVALUATORS, pl.col("status") == "retired").iter_rows(named=True):
+        tell(f"\nretired on {row['created_at']:%Y-%m-%d}: the evaluator of {row['failure_mode']}: {row['reason']}")
 
 
 def _standing(home) -> None:

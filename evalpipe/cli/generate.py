@@ -1,5 +1,6 @@
 """Generate from the command line: regenerate evaluators, look at them, run one."""
 
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -105,15 +106,38 @@ def show_evaluator(
 
 
 @evaluators.command("history")
-def history(context: typer.Context, evaluator_id: EvaluatorId, as_json: AsJson = False) -> None:
-    """Every measurement of every version, the oldest first."""
+def history(
+    context: typer.Context,
+    issue: Annotated[str | None, typer.Argument(help="Id of an issue, or of its evaluator. Default: all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The life of evaluators from birth to retirement, the newest last.
+
+    Versions with why each replaced the last, their MCC over time, demotions, what they caught in gates, retirement and
+    restoration.
+    """
     import polars as pl
 
-    from evalpipe.tables import EVALUATOR_QUALITY
+    from evalpipe.errors import StateError
+    from evalpipe.evaluators.history import history_frame
+    from evalpipe.tables import EVALUATOR_HEALTH, EVALUATOR_QUALITY, EVALUATORS, GATE_RESULTS, GATE_RUNS
 
-    rows = home_of(context).lake.read(EVALUATOR_QUALITY, pl.col("evaluator_id") == evaluator_id)
-    rows = rows.sort("measured_at", "version", "split").drop("labels_fingerprint", "issue_id", "evaluator_id")
-    show(rows, title=evaluator_id, as_json=as_json, empty=f"{evaluator_id} was never measured")
+    lake = home_of(context).lake
+    asked = [] if issue is None else [(pl.col("issue_id") == issue) | (pl.col("evaluator_id") == issue)]
+    versions = lake.read(EVALUATORS, *asked)
+    if issue is not None and versions.is_empty():
+        raise StateError(f"{issue} is no issue with an evaluator, nor an evaluator. Run: evalpipe evaluators list")
+    rows = history_frame(
+        versions,
+        quality=lake.read(EVALUATOR_QUALITY, *asked),
+        health=lake.read(EVALUATOR_HEALTH, *asked),
+        gate_runs=lake.read(GATE_RUNS),
+        gate_results=lake.read(GATE_RESULTS, *asked),
+    )
+    if not as_json:
+        at = pl.col("at").dt.strftime("%Y-%m-%d %H:%M")
+        rows = rows.select(at, "failure_mode", "version", "what", "detail")
+    show(rows, title="Evaluators over time", as_json=as_json, empty="there is no evaluator yet: evalpipe run")
 
 
 @evaluators.command("export")
@@ -147,16 +171,90 @@ def run_evaluator(
     show(shown, title=evaluator_id, as_json=as_json, empty="no case is of a service that it judges")
 
 
+@evaluators.command("backfill")
+def backfill(
+    context: typer.Context,
+    issue_ids: Annotated[list[str] | None, typer.Argument(help="Issues; default: those of all evaluators.")] = None,
+    first: Annotated[datetime | None, typer.Option("--from", help="First day. Required.", formats=["%Y-%m-%d"])] = None,
+    last: Annotated[datetime | None, typer.Option("--to", help="Last day. Required.", formats=["%Y-%m-%d"])] = None,
+) -> None:
+    """Judge past traffic with the evaluators as they are now, day by day. Stopped and started again, it goes on.
+
+    Example: `evalpipe evaluators backfill iss_3f2a9c1b44 --from 2026-03-02 --to 2026-04-30`
+    """
+    import polars as pl
+
+    from evalpipe.dagster_home import instance_of
+    from evalpipe.errors import InputError, StateError
+    from evalpipe.evaluators.on_lake import judging
+    from evalpipe.materialise import materialise
+    from evalpipe.plan import verdicts_missing
+    from evalpipe.tables import VERDICTS
+
+    if first is None or last is None or first > last:
+        raise InputError("a backfill needs its first and last day: --from 2026-03-02 --to 2026-04-30")
+    home = home_of(context)
+    home.require_traffic()
+    issues = sorted(set(issue_ids or ()))
+    trusted = judging(home.lake, home.settings.quality, issues)
+    if lacking := sorted(set(issues) - set(trusted["issue_id"])):
+        raise StateError(f"no trusted evaluator checks {', '.join(lacking)}. Run: evalpipe evaluators list")
+    days = verdicts_missing(home, first.date(), last.date(), issues)
+    if not days:
+        tell("nothing is missing: every day with traffic is judged by the evaluators as they are")
+        return
+    with progress() as bar, instance_of(home) as instance:
+        task = bar.add_task("judging", total=len(days))
+        for day in days:
+            bar.update(task, description=f"judging {day}")
+            materialise(home, instance, "verdicts", [day], config={"issues": issues})
+            bar.advance(task)
+    of_days = pl.col("day").is_in([date.fromisoformat(day) for day in days])
+    made = (
+        home.lake.scan(VERDICTS)
+        .filter(of_days)
+        .join(trusted.lazy().select("evaluator_id", "version"), on=["evaluator_id", "version"], how="semi")
+    )
+    n, n_faults = made.select(pl.len(), (pl.col("outcome") == "fault").sum().alias("n_faults")).collect().row(0)
+    tell(f"judged by {trusted.height} evaluators on {len(days)} days: {n:,} verdicts, of them {n_faults:,} faults")
+
+
 @evaluators.command("prune")
-def prune(context: typer.Context, as_json: AsJson = False) -> None:
-    """Retire evaluators that caught nothing for 90 days, or whose issue was merged or ignored; history stays."""
+def prune(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be retired, and why.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Retire evaluators that have outlived their use, each with its reason; history stays.
+
+    Those of issues that were merged, ignored or solved long ago, that find nothing, that find what another finds, or
+    that cost more than they find. Taken back by `evalpipe evaluators restore ISSUE`.
+    """
     from datetime import UTC, datetime
 
     from evalpipe.pruning import prune as retire
 
     home = home_of(context)
-    retired = retire(home.lake, home.settings.monitor, datetime.now(UTC))
-    show(retired, title="Retired", as_json=as_json, empty="no evaluator is stale")
+    retired = retire(home.lake, home.settings.monitor, datetime.now(UTC), is_rehearsal=dry_run)
+    title = "Would be retired" if dry_run else "Retired"
+    show(retired, title=title, as_json=as_json, empty="no evaluator is stale")
+
+
+@evaluators.command("restore")
+def restore(
+    context: typer.Context,
+    issue: Annotated[str, typer.Argument(help="Id of the issue whose evaluator was retired.")],
+    author: Annotated[str, typer.Option("--as", help="Who says so; it is kept with the version.", envvar="USER")],
+) -> None:
+    """Take the retirement of an evaluator back: a new version with what the last living one was."""
+    from datetime import UTC, datetime
+
+    from evalpipe.pruning import restore as bring_back
+
+    home = home_of(context)
+    row = bring_back(home.lake, home.artifacts, issue, by=author, now=datetime.now(UTC)).row(0, named=True)
+    tell(f"{row['evaluator_id']} version {row['version']}: {row['reason']}")
+    tell("evalpipe run measures it, and it judges traffic again")
 
 
 def _artifact(context: typer.Context, evaluator_id: str, version: int | None):

@@ -20,7 +20,7 @@ def list_issues(context: typer.Context, as_json: AsJson = False) -> None:
     from evalpipe.tables import ISSUES
 
     rows = home_of(context).lake.read(ISSUES).sort("n_failures", "issue_id", descending=[True, False])
-    columns = ["issue_id", "name", "state", "flags", "services", "n_failures", "last_seen_at"]
+    columns = ["issue_id", "name", "state", "flags", "severity", "services", "n_failures", "last_seen_at"]
     show(
         rows if as_json else rows.select(columns),
         title="Issues",
@@ -31,17 +31,25 @@ def list_issues(context: typer.Context, as_json: AsJson = False) -> None:
 
 @issues.command("show")
 def show_issue(context: typer.Context, issue: Issue, as_json: AsJson = False) -> None:
-    """Everything that happened to one issue."""
+    """Everything that happened to one issue, and what a fix of it still has to show."""
     import polars as pl
 
     from evalpipe.issues.decisions import find
     from evalpipe.issues.replay import replay
-    from evalpipe.tables import ISSUE_EVENTS
+    from evalpipe.issues.telling import story
+    from evalpipe.tables import ISSUE_EVENTS, VERIFICATIONS
 
-    events = home_of(context).lake.read(ISSUE_EVENTS)
+    lake = home_of(context).lake
+    events = lake.read(ISSUE_EVENTS)
     found = find(replay(events), issue)
-    rows = events.filter(pl.col("issue_id") == found.issue_id).sort("at", "event_id")
-    show(rows.drop("event_id"), title=f"{found.issue_id} {found.name}", as_json=as_json, empty="nothing happened to it")
+    rows = events.filter(pl.col("issue_id") == found.issue_id).sort("at", "event_id").drop("event_id")
+    told = pl.DataFrame(story(events, found.issue_id)).select("at", "kind", "author", "what")
+    title = f"{found.issue_id} {found.name}: {found.state}"
+    show(rows if as_json else told, title=title, as_json=as_json, empty="nothing happened to it")
+    fix = lake.read(VERIFICATIONS, pl.col("issue_id") == found.issue_id)
+    if not as_json and fix.height:
+        said = fix.row(0, named=True)
+        tell(f"{said['finding'].replace('_', ' ')}: {said['reason']}")
 
 
 @issues.command("rename")
@@ -62,9 +70,50 @@ def merge(context: typer.Context, issue: Issue, into: Issue, author: Author = "u
     )
 
 
+@issues.command("severity")
+def severity(
+    context: typer.Context,
+    issue: Issue,
+    severity: Annotated[str, typer.Argument(help="critical, major or minor.")],
+    why: Why = "",
+    author: Author = "unknown",
+) -> None:
+    """Say how bad one occurrence is: issues stand in order of harm, and of a critical one all traffic is judged."""
+    from evalpipe.issues import decisions
+
+    _decide(context, issue, lambda found, _, **by: decisions.rate(found, severity, **by), author, why)
+
+
+@issues.command("fixed")
+def fixed(
+    context: typer.Context,
+    issue: Issue,
+    release: Annotated[
+        str | None, typer.Option("--in", help="service.version with the fix. Default: the next that is seen.")
+    ] = None,
+    why: Why = "",
+    author: Author = "unknown",
+) -> None:
+    """Say that it is fixed. Traffic of that release, and people who read some of it, then have to prove it.
+
+    Example: `evalpipe issues fixed "invented policy" --in 1.4.0`
+    """
+    from evalpipe.issues import decisions
+
+    _decide(context, issue, lambda found, _, **by: decisions.claim_fix(found, release, **by), author, why)
+
+
+@issues.command("not-fixed")
+def not_fixed(context: typer.Context, issue: Issue, why: Why = "", author: Author = "unknown") -> None:
+    """Take back that it is fixed."""
+    from evalpipe.issues import decisions
+
+    _decide(context, issue, lambda found, _, **by: decisions.withdraw_fix(found, **by), author, why)
+
+
 @issues.command("resolve")
 def resolve(context: typer.Context, issue: Issue, why: Why = "", author: Author = "unknown") -> None:
-    """Say that it is fixed: its evaluator no longer blocks, and keeps watching."""
+    """Answer for it that it is solved, without verification: its evaluator no longer blocks, and keeps watching."""
     from evalpipe.issues import decisions
 
     _decide(context, issue, lambda found, _, **by: decisions.resolve(found, **by), author, why)

@@ -1,11 +1,12 @@
 """Iterate from the command line: the gate, the cases that CI replays, the coverage report."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from evalpipe.cli.show import home_of, out, tell, write_or_print
+from evalpipe.cli.show import AsJson, home_of, out, show, tell, write_or_print
 
 cases = typer.Typer(no_args_is_help=True, help="Regression inputs for CI.")
 
@@ -60,6 +61,31 @@ def export_cases(
 
     text = regression_cases(home_of(context).lake)
     write_or_print(text, out_file, f"{text.count(chr(10))} cases")
+
+
+def coverage(context: typer.Context, as_json: AsJson = False) -> None:
+    """Which issues an evaluator watches for, the most harmful first, and what each of the others lacks.
+
+    As it was measured last: `evalpipe run` measures it again.
+    """
+    from evalpipe.quality.coverage import coverage_figures, latest_coverage
+    from evalpipe.tables import COVERAGE
+
+    rows = latest_coverage(home_of(context).lake.read(COVERAGE))
+    figures = coverage_figures(rows)
+    if as_json:
+        print(json.dumps(figures._asdict() | {"issues": rows.to_dicts()}, default=str, ensure_ascii=False))
+        return
+    if figures.n_active:
+        shares = (figures.issue_share, figures.occurrence_share, figures.traffic_share)
+        of_issues, of_failures, of_traffic = ("unknown" if s is None else f"{s:.0%}" for s in shares)
+        tell(
+            f"{figures.n_covered} of {figures.n_active} issues are covered: {figures.n_blocking} may block a release, "
+            f"{figures.n_monitoring} only monitored"
+        )
+        tell(f"by issues {of_issues}, by annotated failures {of_failures}, by failing traffic {of_traffic}")
+    shown = rows.select("name", "severity", "harm", "prevalence", "status", "mcc", "lacks")
+    show(shown, title="Coverage", as_json=False, empty="nothing is measured yet: evalpipe run")
 
 
 def report(context: typer.Context) -> None:

@@ -12,8 +12,8 @@ JUDGED = ("verdicts", "verdict_counts")
 """What one run says of a day's traffic, in order."""
 
 MEASURED = (
-    *("prevalence", "evaluator_quality", "issue_rates", "issue_transitions", "verifications"),
-    *("coverage", "coverage_report"),
+    *("prevalence", "traffic_drift", "evaluator_quality", "evaluator_health", "issue_rates"),
+    *("issue_transitions", "verifications", "coverage", "coverage_report"),
 )
 """What one run measures: agreement with people, rates in traffic, what these say of the issues, and coverage."""
 
@@ -43,6 +43,11 @@ coverage_job = dg.define_asset_job(
     dg.AssetSelection.assets(*MEASURED),
     description="Measure every evaluator, what the suite covers, and write the report.",
 )
+prune_job = dg.define_asset_job(
+    "prune_job",
+    dg.AssetSelection.assets("evaluator_pruning"),
+    description="Retire the evaluators that have outlived their use, and say why.",
+)
 maintenance_job = dg.define_asset_job(
     "maintenance_job",
     dg.AssetSelection.assets("lake_upkeep"),
@@ -61,6 +66,7 @@ JOBS = [
     generate_job,
     verdicts_job,
     coverage_job,
+    prune_job,
     maintenance_job,
     gate_job,
 ]

@@ -56,17 +56,46 @@ _USUAL_RATES: Mapping[FailureMode, float] = MappingProxyType(
 FIXED_AND_RETURNED = FailureMode.REPEATED_IDENTICAL_TOOL_CALL
 """The mode that release 1.1.0 fixes and release 1.2.0 brings back."""
 
+FIXED_FOR_GOOD = FailureMode.ASKED_AGAIN_FOR_ORDER_NUMBER
+"""The mode that release 1.1.0 fixes, and that is not seen again."""
+
+_FIXED_RATES = MappingProxyType({**_USUAL_RATES, FIXED_AND_RETURNED: 0.0, FIXED_FOR_GOOD: 0.0})
+_RETURNED_RATES = MappingProxyType({**_USUAL_RATES, FIXED_FOR_GOOD: 0.0})
+
 RELEASES = (
     Release("1.0.0", 0, _USUAL_RATES),
-    Release("1.1.0", 2, MappingProxyType({**_USUAL_RATES, FIXED_AND_RETURNED: 0.0})),
-    Release("1.2.0", 3, _USUAL_RATES),
+    Release("1.1.0", 3, _FIXED_RATES),
+    Release("1.2.0", 6, _RETURNED_RATES),
 )
 
-BROKEN_BY_BAD_CANDIDATE = FailureMode.REPEATED_IDENTICAL_TOOL_CALL
+STORY_WEEKS = 8
+"""A plan of so many weeks tells the whole story: found, fixed, verified, solved, and back."""
+
+QUIET_WEEKS = 13
+"""After them nobody looks for so long; the week that follows shows which evaluators have outlived their use."""
+
+
+class Candidate(NamedTuple):
+    """A release that asks the gate before it goes live. `rates`: share of its test requests that a mode spoils."""
+
+    version: str
+    after_week: int  # of the plan, whose reviewers have read
+    rates: Mapping[FailureMode, float]
+
+
+BROKEN_BY_BAD_CANDIDATE = FIXED_AND_RETURNED
 """The mode that a bad release candidate brings to about a third of its answers."""
 
-GOOD_CANDIDATE_RATES: Mapping[FailureMode, float] = MappingProxyType(dict.fromkeys(FailureMode, 0.002))
-BAD_CANDIDATE_RATES: Mapping[FailureMode, float] = MappingProxyType({**_USUAL_RATES, BROKEN_BY_BAD_CANDIDATE: 0.33})
+CANDIDATES = (
+    Candidate("1.1.0-rc1", 2, MappingProxyType({**_USUAL_RATES, FIXED_AND_RETURNED: 0.33, FIXED_FOR_GOOD: 0.33})),
+    Candidate("1.1.0", 2, _FIXED_RATES),
+    Candidate("1.2.0", 5, _RETURNED_RATES),
+)
+"""Those that ask on the way. 1.2.0 may ship: what it brings back is rare, and its issue is solved."""
+
+GOOD_CANDIDATE = Candidate("2.0.0-good", -1, MappingProxyType(dict.fromkeys(FailureMode, 0.002)))
+BAD_CANDIDATE = Candidate("2.0.0-bad", -1, MappingProxyType({**_USUAL_RATES, BROKEN_BY_BAD_CANDIDATE: 0.33}))
+"""Those that ask at the end, whatever the number of weeks."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +103,8 @@ class DemoPlan:
     """The whole simulation: equal plans give equal bytes. Weeks are ISO weeks, because review cycles are."""
 
     start_day: date
-    n_weeks: int = 5
-    sessions_per_day: int = 60  # mean over a week; weekends are quieter
+    n_weeks: int = STORY_WEEKS
+    sessions_per_day: int = 45  # mean over a week; weekends are quieter
     seed: int = 20_261_123
 
     def __post_init__(self) -> None:
@@ -87,10 +116,20 @@ class DemoPlan:
         if self.n_weeks < 1 or self.sessions_per_day < 1:
             raise InputError("demo plan: n_weeks and sessions_per_day must be at least 1")
 
+    @property
+    def weeks(self) -> tuple[int, ...]:
+        """The weeks with traffic, from 0: all of them, and where the plan tells the story a quiet one much later."""
+        usual = tuple(range(self.n_weeks))
+        return (*usual, self.n_weeks + QUIET_WEEKS) if self.n_weeks >= STORY_WEEKS else usual
+
+    def sessions_in(self, week_index: int) -> int:
+        """Sessions a day of a week: the quiet one has few."""
+        return self.sessions_per_day if week_index < self.n_weeks else max(1, self.sessions_per_day // 3)
+
     def days_of(self, week_index: int) -> list[date]:
-        """The seven UTC days of a week, from 0. Raises InputError outside the plan."""
-        if not 0 <= week_index < self.n_weeks:
-            raise InputError(f"demo plan: week {week_index} is not in 0..{self.n_weeks - 1}")
+        """The seven UTC days of a week. Raises InputError outside the plan."""
+        if week_index not in self.weeks:
+            raise InputError(f"demo plan: week {week_index} is not in {', '.join(map(str, self.weeks))}")
         monday = self.start_day + timedelta(weeks=week_index)
         return [monday + timedelta(days=n) for n in range(_DAYS_PER_WEEK)]
 

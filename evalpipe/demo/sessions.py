@@ -8,7 +8,7 @@ from typing import NamedTuple
 from evalpipe.demo import phrases
 from evalpipe.demo.dialogue import INTENT_WEIGHTS, Turn, healthy_turn, insisted_turn
 from evalpipe.demo.failures import INTENTS, can_spoil, spoil
-from evalpipe.demo.plan import DemoPlan, FailureMode
+from evalpipe.demo.plan import FailureMode
 from evalpipe.demo.shop import Customer, Order, customer_of
 
 MAX_TURNS = 6
@@ -39,9 +39,9 @@ class Session(NamedTuple):
     gaps_s: tuple[float, ...]
 
 
-def sessions_of_day(plan: DemoPlan, day: date, rates: Mapping[FailureMode, float], chance: Random) -> list[Session]:
-    """All sessions of a day, in order of start. `rates` are those of the release that is live."""
-    n_sessions = max(1, round(plan.sessions_per_day * _WEEKDAY_LOAD[day.weekday()]))
+def sessions_of_day(n_usual: int, day: date, rates: Mapping[FailureMode, float], chance: Random) -> list[Session]:
+    """All sessions of a day, in order of start, at the `rates` of the live release: `n_usual` of them on average."""
+    n_sessions = max(1, round(n_usual * _WEEKDAY_LOAD[day.weekday()]))
     sessions = [_session(chance, day, rates) for _ in range(n_sessions)]
     return sorted(sessions, key=lambda session: (session.starts_at_s, session.session_id))
 

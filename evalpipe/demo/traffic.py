@@ -21,9 +21,8 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_
 from evalpipe.demo.dialogue import Turn
 from evalpipe.demo.export import OtlpFileExporter, SeededIdGenerator
 from evalpipe.demo.plan import (
-    BAD_CANDIDATE_RATES,
-    GOOD_CANDIDATE_RATES,
     SERVICE_NAME,
+    Candidate,
     DemoPlan,
     FailureMode,
     release_of,
@@ -64,7 +63,8 @@ def week_of_traffic(plan: DemoPlan, week_index: int, out_dir: Path) -> WeekTraff
     paths: list[Path] = []
     truth: dict[str, str | None] = {}
     for n, day in enumerate(plan.days_of(week_index)):
-        sessions = sessions_of_day(plan, day, release.rates, plan.chance("day", week_index, n))
+        chance = plan.chance("day", week_index, n)
+        sessions = sessions_of_day(plan.sessions_in(week_index), day, release.rates, chance)
         path = out_dir / f"{SERVICE_NAME}-{day}.{'binpb' if day.weekday() >= 5 else 'jsonl'}"
         # Ids name the day: two runs of the demo with different weeks may share a lake.
         ids, durations = plan.chance("ids", day), plan.chance("durations", week_index, n)
@@ -73,17 +73,14 @@ def week_of_traffic(plan: DemoPlan, week_index: int, out_dir: Path) -> WeekTraff
     return WeekTraffic(paths, truth, len(truth))
 
 
-def release_cases(plan: DemoPlan, version: str, n: int, *, is_bad: bool, seed: int) -> list[dict[str, Any]]:
-    """What a release candidate answered to `n` test requests, as cases for the gate.
-
-    A good candidate has got rid of nearly every failure; a bad one repeats the same tool call in a third of its
-    answers.
-    """
-    rates = BAD_CANDIDATE_RATES if is_bad else GOOD_CANDIDATE_RATES
+def release_cases(plan: DemoPlan, candidate: Candidate, n: int, *, seed: int) -> list[dict[str, Any]]:
+    """What a release candidate answered to `n` test requests, as cases for the gate."""
+    version, rates = candidate.version, candidate.rates
     chance = plan.chance("release", version, seed)
     turns: list[Turn] = []
     while len(turns) < n:
-        turns += [turn for session in sessions_of_day(plan, plan.start_day, rates, chance) for turn in session.turns]
+        day = sessions_of_day(plan.sessions_per_day, plan.start_day, rates, chance)
+        turns += [turn for session in day for turn in session.turns]
     return [_case(f"{version}-{index:04d}", version, turn) for index, turn in enumerate(turns[:n])]
 
 

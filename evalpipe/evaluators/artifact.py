@@ -119,7 +119,8 @@ class Artifact(BaseModel):
     services: list[str] = Field(description="services it was made for; it judges only those; empty: all")
     program: dict[str, JsonValue] = Field(
         description="rule: {rule}; learned: vocabulary and weights; "
-        "judge: {instruction, cases, output, model, max_chars, n_samples}"
+        "judge: {instruction, cases, output, model, max_chars, n_samples}, and {prefilter: {rule, recall}} where "
+        "a rule tells what is worth reading"
     )
     explanation: str = Field(description="the program in words")
     patterns: list[Pattern] = Field(description="what separates failures from the other examples")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from evalpipe.errors import ArtifactError
+from evalpipe.evaluators.rule_syntax import validate_rule
 
 MAX_INSTRUCTION_CHARS = 20_000  # longer than any instruction that a reader would check
 MAX_CASES = 16
@@ -44,6 +45,13 @@ class Output(_Strict):
     failed: str = Field(default="True when the failure is present, False when it is absent", max_length=500)
 
 
+class Prefilter(_Strict):
+    """A rule that finds much of the failure, for choosing what a judge reads where the failure is rare."""
+
+    rule: Annotated[dict[str, Any], AfterValidator(validate_rule)]
+    recall: float = Field(ge=0, le=1)  # share of the failures that it flags, of those it was not made from
+
+
 class JudgeProgram(_Strict):
     """A judge. `model` is the one it was measured with, null the configured one; most of the samples decide."""
 
@@ -53,6 +61,7 @@ class JudgeProgram(_Strict):
     model: Annotated[str, Field(min_length=1, max_length=200)] | None
     max_chars: int = Field(ge=MIN_TRACE_CHARS, le=10_000_000)  # of a trace
     n_samples: int = Field(default=1, ge=1, le=25)
+    prefilter: Prefilter | None = None
 
     @classmethod
     def from_program(cls, program: Mapping[str, Any]) -> "JudgeProgram":
@@ -66,8 +75,8 @@ class JudgeProgram(_Strict):
             raise ArtifactError(f"program{where}: {reason}. Generate the evaluator again.") from error
 
     def to_program(self) -> dict[str, Any]:
-        """The judge as JSON data, every key filled in."""
-        return self.model_dump(mode="json")
+        """The judge as JSON data, every key filled in but that of a pre-filter which there is not."""
+        return self.model_dump(mode="json", exclude={"prefilter"} if self.prefilter is None else None)
 
     @property
     def size(self) -> tuple[int, int, int]:

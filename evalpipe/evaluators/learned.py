@@ -16,22 +16,17 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from evalpipe.errors import ArtifactError
-from evalpipe.evaluators.features import (
-    Features,
-    column,
-    features_of,
-    split_field,
-    words_in_words,
-)
-from evalpipe.evaluators.linear import Program, StepFeature, WordFeature, sigmoid
+from evalpipe.evaluators.features import Features, column, features_of, words_in_words
+from evalpipe.evaluators.linear import Program, StepFeature, sigmoid
+from evalpipe.evaluators.scoring import grams_by_field, margins, number_field, number_terms
 from evalpipe.evaluators.view import NUMBER_MEANINGS
-from evalpipe.evaluators.words import Gram, Ints, known_grams
+from evalpipe.evaluators.words import Ints, Lexicon
 from evalpipe.settings import GenerationSettings
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
-_CHUNK = 10_000  # traces scored at once: bounds the memory of one call
+_CHUNK = 10_000  # traces explained at once: bounds the memory of one call
 _MAX_REASONS = 3
 _MAX_DESCRIBED = 5
 _MAX_EXPECTED = 50  # features whose absence can be a reason
@@ -96,31 +91,22 @@ class LearnedModel:
 
     def score(self, view: pl.DataFrame) -> Floats:
         """The calibrated chance, among traces like the annotated ones, that the failure is present."""
-        parts = [self._score(view.slice(start, _CHUNK)) for start in range(0, view.height, _CHUNK)]
-        return np.concatenate(parts) if parts else np.zeros(0)
+        return scores([self], view)[0]
 
     def flag(self, view: pl.DataFrame) -> Bools:
         """Whether each trace is said to show the failure."""
         return self.score(view) >= self.program.threshold
 
-    def explain(self, view: pl.DataFrame) -> list[str]:
-        """Per trace, the features that spoke most strongly for its verdict, in words."""
-        slope, features = self.program.slope, self._features
-        present: list[set[int]] = [set() for _ in range(view.height)]
-        for document, feature in zip(*(part.tolist() for part in self._present(view)), strict=True):
-            present[document].add(feature)
-        # What is missing speaks too, if it is common: a trace is compared with the average one it was learned from.
-        expected = sorted(range(len(features)), key=lambda i: -abs(features[i].weight * features[i].share))
-        expected = expected[:_MAX_EXPECTED]
-        said: list[str] = []
-        flags, numbers = self.flag(view), self._number_terms(view)
-        for found, row, is_flagged in zip(present, numbers.tolist(), flags.tolist(), strict=True):
-            terms = [(features[i].weight * (1 - features[i].share), features[i].said) for i in found]
-            terms += [
-                (-features[i].weight * features[i].share, f"no {features[i].said}") for i in expected if i not in found
-            ]
-            terms += [(term, NUMBER_MEANINGS[f.field]) for term, f in zip(row, self.program.numbers, strict=True)]
-            said.append(_in_words([(slope * term, words) for term, words in terms], is_flagged))
+    def explain(self, view: pl.DataFrame, flags: Bools | None = None) -> list[str]:
+        """Per trace, the features that spoke most strongly for its verdict, in words; `flags` where they are known."""
+        flags = self.flag(view) if flags is None else flags
+        said = [""] * view.height
+        for is_flagged in (True, False):
+            rows = np.flatnonzero(flags == is_flagged)
+            for start in range(0, len(rows), _CHUNK):
+                some = rows[start : start + _CHUNK]
+                for row, why in zip(some.tolist(), self._reasons(view[some], 1 if is_flagged else -1), strict=True):
+                    said[row] = why
         return said
 
     def describe(self) -> str:
@@ -135,27 +121,43 @@ class LearnedModel:
         )
 
     @cached_property
-    def _words_by_field(self) -> list[tuple[str, list[Gram], Floats]]:
-        by_field: dict[str, list[WordFeature]] = {}
-        for feature in self.program.words:
-            by_field.setdefault(feature.field, []).append(feature)
-        return [
-            (field, [f.words for f in features], np.array([f.weight for f in features]))
-            for field, features in by_field.items()
+    def _lexicons(self) -> dict[str, Lexicon]:
+        return {field: Lexicon.of(names) for field, (names, _) in grams_by_field(self.program).items()}
+
+    def _reasons(self, view: pl.DataFrame, sign: int) -> list[str]:
+        """Why each trace is flagged (`sign` 1) or not (-1): the strongest reasons, in words."""
+        slope, features = self.program.slope, self._features
+        # What is missing speaks too, if it is common: a trace is compared with the average one it was learned from.
+        expected = sorted(range(len(features)), key=lambda i: -abs(features[i].weight * features[i].share))
+        expected = expected[:_MAX_EXPECTED]
+        known = [(sign * (slope * (f.weight * (1 - f.share))), f.said) for f in features]
+        known += [
+            (sign * (slope * (-features[i].weight * features[i].share)), f"no {features[i].said}") for i in expected
         ]
+        # A reason weighs the same in every trace, so they are ranked once, and a trace takes the first that it has.
+        ranked = sorted((i for i, (term, _) in enumerate(known) if term > 0), key=known.__getitem__, reverse=True)
+        rank = np.full(len(known), -1, dtype=np.int64)
+        rank[ranked] = np.arange(len(ranked))
 
-    def _score(self, view: pl.DataFrame) -> Floats:
-        return sigmoid(self.program.slope * self._margin(view) + self.program.intercept)
-
-    def _margin(self, view: pl.DataFrame) -> Floats:
-        margin = np.full(view.height, self.program.bias)
-        for field, names, weights in self._words_by_field:
-            found = known_grams(split_field(view, field), names)
-            margin += np.bincount(found.document, weights=weights[found.gram], minlength=view.height)
-        values = self._step_values(view)
-        for step in self.program.steps:
-            margin += step.weight * (values[step.field] >= step.value)
-        return margin + self._number_terms(view).sum(axis=1)
+        document, place = self._present(view)
+        column_of = np.full(len(features), -1, dtype=np.int64)
+        column_of[expected] = np.arange(len(expected))
+        is_missing = np.ones((view.height, len(expected)), dtype=bool)
+        is_expected = column_of[place] >= 0
+        is_missing[document[is_expected], column_of[place[is_expected]]] = False
+        lacking, which = np.nonzero(is_missing)
+        of = np.concatenate([rank[place], rank[len(features) + which]])
+        keys = np.sort((np.concatenate([document, lacking]) * len(known) + of)[of >= 0])
+        start = np.searchsorted(keys, np.arange(view.height + 1) * len(known)).tolist()
+        numbers = (sign * (slope * self._number_terms(view))).tolist()
+        meanings = [NUMBER_MEANINGS[f.field] for f in self.program.numbers]
+        said = []
+        for row, terms in enumerate(numbers):
+            first = keys[start[row] : min(start[row] + _MAX_REASONS, start[row + 1])] - row * len(known)
+            reasons = [known[ranked[i]] for i in first.tolist()]
+            reasons += [(term, meaning) for term, meaning in zip(terms, meanings, strict=True) if term > 0]
+            said.append(_in_words(sorted(reasons, reverse=True), sign))
+        return said
 
     def _step_values(self, view: pl.DataFrame) -> dict[str, Floats]:
         """The number fields that steps are cut from: many steps share one."""
@@ -164,7 +166,7 @@ class LearnedModel:
     @cached_property
     def _features(self) -> list[_Feature]:
         """The features that are present or not: words field by field, then steps of numbers."""
-        words = [f for field in self._words_by_field for f in self.program.words if f.field == field[0]]
+        words = [f for field in self._lexicons for f in self.program.words if f.field == field]
         return [
             *(_Feature(f.weight, f.share, words_in_words(f.field, f.words)) for f in words),
             *(_Feature(s.weight, s.share, _step_in_words(s)) for s in self.program.steps),
@@ -173,11 +175,11 @@ class LearnedModel:
     def _present(self, view: pl.DataFrame) -> tuple[Ints, Ints]:
         """Pairs (trace, place in `_features`) that are present."""
         documents, places, start = [], [], 0
-        for field, names, _ in self._words_by_field:
-            grams = known_grams(split_field(view, field), names)
+        for field, lexicon in self._lexicons.items():
+            grams = lexicon.find(number_field(view, field, lexicon.vocabulary))
             documents.append(grams.document)
             places.append(grams.gram + start)
-            start += len(names)
+            start += len(lexicon.names)
         values = self._step_values(view)
         for i, step in enumerate(self.program.steps):
             rows = np.flatnonzero(values[step.field] >= step.value)
@@ -187,19 +189,23 @@ class LearnedModel:
 
     def _number_terms(self, view: pl.DataFrame) -> Floats:
         """What each number adds to the margin: one column per number feature."""
-        terms = [
-            np.nan_to_num((np.log1p(column(view, f.field)) - f.mean) / f.sd) * f.weight for f in self.program.numbers
-        ]
-        return np.stack(terms, axis=1) if terms else np.zeros((view.height, 0))
+        logs = {f.field: np.log1p(column(view, f.field)) for f in self.program.numbers}
+        return number_terms(self.program, logs, view.height)
+
+
+def scores(models: Sequence[LearnedModel], view: pl.DataFrame) -> list[Floats]:
+    """What `score` gives for each of the models, all in one pass."""
+    programs = [model.program for model in models]
+    found = margins(programs, view)
+    return [sigmoid(p.slope * margin + p.intercept) for p, margin in zip(programs, found, strict=True)]
 
 
 def _step_in_words(step: StepFeature) -> str:
     return f"{NUMBER_MEANINGS[step.field]} at least {step.value:g}"
 
 
-def _in_words(reasons: list[tuple[float, str]], is_flagged: bool) -> str:
-    sign = 1 if is_flagged else -1
-    strongest = sorted(((sign * term, words) for term, words in reasons if sign * term > 0), reverse=True)
+def _in_words(strongest: list[tuple[float, str]], sign: int) -> str:
+    """Reasons for a verdict, the strongest first."""
     if not strongest:
         return "nothing in the trace speaks for this verdict but how common the failure is"
     return "; ".join(f"{words} ({sign * term:+.2f})" for term, words in strongest[:_MAX_REASONS])

@@ -4,9 +4,10 @@ A fault is not a failure, and one broken evaluator does not stop the others: wha
 its fault verdicts. What a verdict is worth, and who may block, is decided elsewhere.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
+import numpy as np
 import polars as pl
 
 from evalpipe.evaluators.artifact import Artifact
@@ -43,21 +44,44 @@ def run_evaluators(artifacts: Sequence[Artifact], view: pl.DataFrame, *, llm: Ll
     why it could not be judged; a judge also says why it passes. cost_usd is what the model reported; null when unknown.
     The judges of one call share one budget of `llm`.
     """
-    flags = _flags_of_rules(artifacts, view)
-    parts = [pl.DataFrame(schema=SCHEMA)]
+    ordered = sorted(artifacts, key=lambda artifact: (artifact.evaluator_id, artifact.version))
+    in_order = view if view["trace_id"].is_sorted() else view.sort("trace_id", maintain_order=True)
+    chosen = [is_served(artifact, in_order["service_name"]) for artifact in ordered]
+    return pl.concat([pl.DataFrame(schema=SCHEMA), *verdicts_of(ordered, in_order, chosen, llm=llm)])
+
+
+def verdicts_of(
+    artifacts: Sequence[Artifact], view: pl.DataFrame, chosen: Sequence[pl.Series], *, llm: LlmSettings
+) -> list[pl.DataFrame]:
+    """For each evaluator what it says of the rows of `view` that are `chosen` for it, in their order; columns SCHEMA.
+
+    What evaluators with the same rows have in common is computed once: see `run_evaluators` for what is said.
+    """
     ledger = Ledger(llm)
-    for artifact, flagged in zip(artifacts, flags, strict=True):
-        is_due = _is_due(artifact, view)
-        due = view.filter(is_due)
-        said = _say_or_fault(artifact, due, None if flagged is None else flagged.filter(is_due), llm, ledger)
-        verdicts = said.with_columns(
-            due["trace_id"].cast(pl.String),
-            evaluator_id=pl.lit(artifact.evaluator_id),
-            version=pl.lit(artifact.version, pl.Int32),
-            issue_id=pl.lit(artifact.issue_id),
-        )
-        parts.append(verdicts.select(*SCHEMA))
-    return pl.concat(parts).sort("evaluator_id", "version", "trace_id", maintain_order=True)
+    parts: list[pl.DataFrame] = [pl.DataFrame(schema=SCHEMA)] * len(artifacts)
+    for places in _alike(chosen):
+        rows = chosen[places[0]]
+        due = view if rows.all() else view.filter(rows)
+        if due.is_empty():
+            continue
+        together = [artifacts[place] for place in places]
+        for place, artifact, said in zip(places, together, _say(together, due, llm, ledger), strict=True):
+            parts[place] = said.select(
+                pl.lit(artifact.evaluator_id).alias("evaluator_id"),
+                pl.lit(artifact.version, pl.Int32).alias("version"),
+                pl.lit(artifact.issue_id).alias("issue_id"),
+                due["trace_id"].cast(pl.String),
+                *_SAID,
+            )
+    return parts
+
+
+def is_served(artifact: Artifact, service_name: pl.Series) -> pl.Series:
+    """Whether the evaluator judges traces of each of these services."""
+    if not artifact.services:
+        return pl.repeat(True, len(service_name), dtype=pl.Boolean, eager=True)
+    is_unknown = service_name.is_null() | service_name.str.starts_with(_NO_SERVICE)
+    return (is_unknown | service_name.is_in(artifact.services)).fill_null(True)
 
 
 def fields_of(artifacts: Sequence[Artifact]) -> frozenset[str]:
@@ -78,42 +102,74 @@ def fields_of(artifacts: Sequence[Artifact]) -> frozenset[str]:
     return frozenset(asked)
 
 
-def _is_due(artifact: Artifact, view: pl.DataFrame) -> pl.Series:
-    if not artifact.services:
-        return pl.repeat(True, view.height, dtype=pl.Boolean, eager=True)
-    service = pl.col("service_name")
-    is_unknown = service.is_null() | service.str.starts_with(_NO_SERVICE)
-    return view.select(is_unknown | service.is_in(artifact.services)).to_series()
+def _alike(chosen: Sequence[pl.Series]) -> list[list[int]]:
+    """The places with the same rows, together; in order of the first."""
+    groups: dict[bytes, list[int]] = {}
+    for place, rows in enumerate(chosen):
+        groups.setdefault(rows.to_numpy().tobytes(), []).append(place)
+    return list(groups.values())
 
 
-def _flags_of_rules(artifacts: Sequence[Artifact], view: pl.DataFrame) -> list[pl.Series | None]:
-    """For each rule whether it is true of each trace, all in one pass; None for other kinds and for broken rules.
+def _say(artifacts: Sequence[Artifact], view: pl.DataFrame, llm: LlmSettings, ledger: Ledger) -> Iterator[pl.DataFrame]:
+    """_SAID of each evaluator, one row a trace."""
+    flags = _flags_of_rules(artifacts, view)
+    scores = _scores_of_learned(artifacts, view)
+    for place, artifact in enumerate(artifacts):
+        yield _say_or_fault(artifact, view, flags.get(place), scores.get(place), llm, ledger)
+
+
+def _flags_of_rules(artifacts: Sequence[Artifact], view: pl.DataFrame) -> dict[int, pl.Series]:
+    """By place, for each rule whether it is true of each trace, all in one pass; broken rules are not there.
 
     One lazy pass computes once what rules have in common: measured to halve the time of fifty rules.
     """
     compiled: dict[str, pl.Expr] = {}
-    for i, artifact in enumerate(artifacts):
+    for place, artifact in enumerate(artifacts):
         if artifact.kind == "rule":
             with suppress(*_FAULTS):
-                compiled[str(i)] = compile_rule(validate_rule(artifact.program["rule"]))
+                compiled[str(place)] = compile_rule(validate_rule(artifact.program["rule"]))
     try:
         flags = view.lazy().select(**compiled).collect()
     except _FAULTS:
         # One of them is broken; each is then run by itself, and faults by itself.
-        flags = pl.DataFrame()
-    return [flags[str(i)] if str(i) in flags.columns else None for i in range(len(artifacts))]
+        return {}
+    return {int(place): flags[place] for place in flags.columns}
+
+
+def _scores_of_learned(artifacts: Sequence[Artifact], view: pl.DataFrame) -> dict[int, pl.Series]:
+    """By place, the scores of the learned evaluators, all in one pass, which splits each text once."""
+    places = [place for place, artifact in enumerate(artifacts) if artifact.kind == "learned"]
+    if not places:
+        return {}
+    # Imported here: who has rules alone does not pay for it.
+    from evalpipe.evaluators.learned import LearnedModel, scores
+
+    models: dict[int, LearnedModel] = {}
+    for place in places:
+        with suppress(*_FAULTS):
+            models[place] = LearnedModel.from_program(artifacts[place].program)
+    try:
+        found = scores(list(models.values()), view)
+    except _FAULTS:
+        return {}
+    return {place: pl.Series(score, dtype=pl.Float64) for place, score in zip(models, found, strict=True)}
 
 
 def _say_or_fault(
-    artifact: Artifact, view: pl.DataFrame, flagged: pl.Series | None, llm: LlmSettings, ledger: Ledger
+    artifact: Artifact,
+    view: pl.DataFrame,
+    flagged: pl.Series | None,
+    score: pl.Series | None,
+    llm: LlmSettings,
+    ledger: Ledger,
 ) -> pl.DataFrame:
-    """_SAID columns, one row a trace."""
+    """_SAID columns, one row a trace; `flagged` and `score` are what one pass of all rules, or learned ones, found."""
     try:
         match artifact.kind:
             case "rule":
                 return _rule_says(artifact, view, flagged)
             case "learned":
-                return _learned_says(artifact, view)
+                return _learned_says(artifact, view, score)
             case "judge":
                 return _judge_says(artifact, view, llm, ledger)
     except _FAULTS as error:
@@ -127,18 +183,20 @@ def _rule_says(artifact: Artifact, view: pl.DataFrame, flagged: pl.Series | None
     rule = validate_rule(artifact.program["rule"])
     if flagged is None:
         flagged = view.select(compile_rule(rule)).to_series()
-    why = view.filter(flagged).select(fired(rule).cast(pl.String)).to_series()
+    failed = view.select("trace_id", *sorted(columns_asked(rule))).filter(flagged)
+    why = failed.select(fired(rule).cast(pl.String)).to_series()
     return _verdicts(flagged, score=flagged.cast(pl.Float64), why=why)
 
 
-def _learned_says(artifact: Artifact, view: pl.DataFrame) -> pl.DataFrame:
-    # Imported here: who has rules alone does not pay for it.
+def _learned_says(artifact: Artifact, view: pl.DataFrame, score: pl.Series | None) -> pl.DataFrame:
     from evalpipe.evaluators.learned import LearnedModel
 
     model = LearnedModel.from_program(artifact.program)
-    score = pl.Series(model.score(view), dtype=pl.Float64)
+    if score is None:
+        score = pl.Series(model.score(view), dtype=pl.Float64)
     flagged = score >= model.program.threshold
-    why = pl.Series(model.explain(view.filter(flagged)), dtype=pl.String)
+    failed = view.select("trace_id", *sorted(_fields_of_learned(artifact))).filter(flagged)
+    why = pl.Series(model.explain(failed, np.ones(failed.height, dtype=bool)), dtype=pl.String)
     return _verdicts(flagged, score=score, why=why)
 
 

@@ -13,7 +13,7 @@ from evalpipe.tables import TRACE_FEATURES, TRACES
 from evalpipe.traces.view import NUMBER_MEANINGS as TRACE_MEANINGS
 from evalpipe.traces.view import TEXT_FIELDS, TEXT_MEANINGS, view_frame
 
-__all__ = ["NUMBER_FIELDS", "NUMBER_MEANINGS", "TEXT_FIELDS", "TEXT_MEANINGS", "evaluator_view"]
+__all__ = ["FEATURE_FIELDS", "NUMBER_FIELDS", "NUMBER_MEANINGS", "TEXT_FIELDS", "TEXT_MEANINGS", "evaluator_view"]
 
 _FEATURE_MEANINGS: Mapping[str, str] = {
     "n_turns": "turns of the session so far",
@@ -37,6 +37,9 @@ _FEATURE_MEANINGS: Mapping[str, str] = {
     "n_unsupported_numbers": "numbers in the final answer found in none of its sources",
     "is_error": "1 when the application reported an error, else 0",
 }
+
+FEATURE_FIELDS: tuple[str, ...] = tuple(_FEATURE_MEANINGS)
+"""The number fields that are counted with the session at hand: columns of TRACE_FEATURES."""
 
 NUMBER_MEANINGS: Mapping[str, str] = {**TRACE_MEANINGS, **_FEATURE_MEANINGS}
 """Each number field in words, for explanations."""

@@ -50,6 +50,7 @@ class EvaluatorRun:
     mcc: float | None  # None is undefined, which is not zero
     mcc_lower: float | None = None
     n_positives: int = 0  # failures that the MCC was measured on
+    demotion: str | None = None  # why it does not block whatever its MCC: its agreement with people fell
     n_pass: int = 0
     n_fail: int = 0
     n_fault: int = 0  # cases it could not judge; in neither of the two
@@ -142,7 +143,7 @@ def role_of(run: EvaluatorRun, policy: GatePolicy) -> Role:
         raise InputError(f"the MCC of {run.name} is NaN. Give None where it is undefined, else a number in [-1, 1].")
     if run.issue_state in _SILENT_STATES:
         return "skipped"
-    role = _ROLE_OF_STATUS[status_of(run.mcc, run.mcc_lower, run.n_positives, policy.quality)]
+    role = _ROLE_OF_STATUS[status_of(run.mcc, run.mcc_lower, run.n_positives, policy.quality, run.demotion)]
     return "monitoring" if role == "blocking" and run.issue_state == "resolved" else role
 
 
@@ -212,7 +213,7 @@ def _link_in_words(link: Link | None, previous_outcome: str | None) -> str:
 
 
 def _why_not_blocking(run: EvaluatorRun, policy: GatePolicy) -> str:
-    lacks = shortfall(run.mcc, run.mcc_lower, run.n_positives, policy.quality)
+    lacks = shortfall(run.mcc, run.mcc_lower, run.n_positives, policy.quality, run.demotion)
     return f"It only monitors: {lacks or 'a resolved issue blocks nothing until it is reopened'}."
 
 

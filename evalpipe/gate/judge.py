@@ -101,6 +101,7 @@ def _standing(suite: pl.DataFrame, issues: pl.DataFrame) -> list[EvaluatorRun]:
             mcc=row["mcc"],
             mcc_lower=row["mcc_lower"],
             n_positives=(row["tp"] or 0) + (row["fn"] or 0),
+            demotion=row.get("demotion"),
         )
         for row in rows.iter_rows(named=True)
     ]
@@ -113,7 +114,8 @@ def _gate_id(
     cases = io.BytesIO()
     traces.select("trace_id", "service_name", "transcript").sort("trace_id").write_ndjson(cases)
     standing = [
-        [run.evaluator_id, run.version, run.issue_state, run.mcc, run.mcc_lower, run.n_positives] for run in runs
+        [run.evaluator_id, run.version, run.issue_state, run.mcc, run.mcc_lower, run.n_positives, run.demotion]
+        for run in runs
     ]
     question: list[Any] = [
         hashlib.sha256(cases.getvalue()).hexdigest(),

@@ -16,7 +16,17 @@ from evalpipe.gate.replay import cases_of
 from evalpipe.ids import is_safe_name
 from evalpipe.lake.store import Lake
 from evalpipe.settings import Settings
-from evalpipe.tables import ANNOTATIONS, EVALUATOR_QUALITY, EVALUATORS, GATE_RESULTS, GATE_RUNS, ISSUES, LABELS, TRACES
+from evalpipe.tables import (
+    ANNOTATIONS,
+    EVALUATOR_HEALTH,
+    EVALUATOR_QUALITY,
+    EVALUATORS,
+    GATE_RESULTS,
+    GATE_RUNS,
+    ISSUES,
+    LABELS,
+    TRACES,
+)
 
 
 def gate(
@@ -37,7 +47,7 @@ def gate(
     if (cases is None) == (release is None):
         raise InputError("the gate judges either --cases FILE or --release VERSION: give exactly one of them")
     traces = read_cases(cases) if cases is not None else release_traces(lake, str(release))
-    suite = standing(lake.read(EVALUATORS), lake.read(EVALUATOR_QUALITY), settings.quality)
+    suite = standing(lake.read(EVALUATORS), lake.read(EVALUATOR_QUALITY), settings.quality, lake.read(EVALUATOR_HEALTH))
     if suite.is_empty():
         raise StateError(
             "there is no evaluator yet, so nothing can be gated. Annotate the queue (evalpipe queue export), then "

@@ -17,7 +17,7 @@ from evalpipe.evaluators.artifact import Artifact
 from evalpipe.evaluators.rules import Rule
 from evalpipe.evaluators.words import Ints
 from evalpipe.generation.agreement import agreement_at, agreement_of, mistakes_of, quality_block, quality_row
-from evalpipe.generation.choose import challenge, choose, why_this_one
+from evalpipe.generation.choose import challenge, choose, why_this_one, with_prefilter
 from evalpipe.generation.competitors import (
     Competitor,
     Material,
@@ -104,6 +104,7 @@ def generate(
         except EvaluatorFaultError as error:
             interruption = f" The model could not be asked, so neither rules nor a judge are of it: {error}"
 
+    chosen = with_prefilter(chosen, competitors, examples)
     flattering = agreement_of(examples, chosen.in_sample, quality, generation.seed)
     baseline = agreement_of(examples, simplest.held_out, quality, generation.seed)
     at_production = agreement_at(known.prevalence, measured, examples, chosen.held_out, quality, generation.seed)

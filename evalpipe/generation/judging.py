@@ -154,7 +154,7 @@ def _starts(
         except ArtifactError:
             # Another kind of evaluator, or one of another release: nothing to go on from.
             return starts
-        starts.append(known.model_copy(update=run))
+        starts.append(known.model_copy(update={**run, "prefilter": None}))  # which has no part in judging
     return starts
 
 

@@ -22,6 +22,7 @@ from evalpipe.settings import Settings
 from evalpipe.tables import (
     ANNOTATIONS,
     CLOSED,
+    EVALUATOR_HEALTH,
     EVALUATOR_QUALITY,
     EVALUATORS,
     ISSUE_EVENTS,
@@ -180,7 +181,7 @@ def evaluator_overview(lake: Lake, settings: Settings) -> pl.DataFrame:
 
     Columns of `evaluators.on_lake.standing`; version, kind and figures are null where there is no evaluator.
     """
-    known = standing(lake.read(EVALUATORS), lake.read(EVALUATOR_QUALITY), settings.quality)
+    known = standing(lake.read(EVALUATORS), lake.read(EVALUATOR_QUALITY), settings.quality, lake.read(EVALUATOR_HEALTH))
     issues = lake.read(ISSUES, pl.col("state").is_in(TRACKED)).join(known, on="issue_id", how="anti")
     reasons = {row.issue_id: row.reason for row in waiting(lake.read(LABELS, SETTLED), issues, settings.generation)}
     none = pl.DataFrame(

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import polars as pl
 
+from evalpipe.evaluators.catalog import current_evaluators
 from evalpipe.evaluators.measure import labels_fingerprint
 from evalpipe.generation.examples import Evidence, missing_evidence
+from evalpipe.quality.drift import demotions
 from evalpipe.settings import GenerationSettings
 from evalpipe.tables import TRACKED
 
@@ -49,13 +51,16 @@ def issues_due(
     evaluators: pl.DataFrame,
     attempted: Mapping[str, Attempt],
     settings: GenerationSettings,
+    health: pl.DataFrame | None = None,
 ) -> list[Due]:
-    """The active issues whose labels call for a new evaluator, in order of their id.
+    """The tracked issues whose labels call for a new evaluator, in order of their id.
 
     One without an evaluator is due as soon as it has enough labels; one with, when its failures changed by
-    `min_new_labels` and by a fifth since it was made. Nothing is tried twice on the same labels, unless a model failed.
+    `min_new_labels` and by a fifth since it was made, or when its agreement with people fell (`health`, which is
+    EVALUATOR_HEALTH). Nothing is tried twice on the same labels, unless a model failed.
     """
     made_from = _made_from(evaluators)
+    fallen = _fallen(evaluators, health)
     due: list[Due] = []
     for issue in _active(issues):
         own = labels.filter(pl.col("issue_id") == issue)
@@ -68,7 +73,7 @@ def issues_due(
             if 0 < last.n_interrupted < _MAX_TRIES:
                 due.append(Due(issue, "the model failed at the last try", labels_now, last.n_interrupted))
             continue
-        reason = _reason(evidence, made_from.get(issue), last, settings)
+        reason = _reason(evidence, made_from.get(issue), last, settings) or fallen.get(issue)
         if reason is not None:
             due.append(Due(issue, reason, labels_now))
     return due
@@ -109,6 +114,15 @@ def _evidence(labels: pl.DataFrame) -> Evidence:
     # A session is at most one case; that two sessions are one is seen only with the traces in hand.
     n_cases = failures.select(pl.coalesce("session_id", "trace_id").n_unique()).item()
     return Evidence(failures.height, labels.height - failures.height, n_cases)
+
+
+def _fallen(evaluators: pl.DataFrame, health: pl.DataFrame | None) -> dict[str, str]:
+    """For each issue whose evaluator fell since its newest version was made, in words how far."""
+    if health is None:
+        return {}
+    newest = current_evaluators(evaluators).select("issue_id", "evaluator_id", "version")
+    fallen = newest.join(demotions(health), on=["evaluator_id", "version"])
+    return dict(fallen.select("issue_id", "demotion").iter_rows())
 
 
 def _made_from(evaluators: pl.DataFrame) -> dict[str, int]:

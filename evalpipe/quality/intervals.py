@@ -65,7 +65,7 @@ def mcc_interval(
         return None
     generator = np.random.default_rng(seed)
     resampled = resampled_sums(cells_of(is_failure, is_flagged), groups, generator, share=evidence)
-    drawn = [resampled, _jeffreys_draws(counts, evidence, generator)]
+    drawn = [resampled, jeffreys_draws(counts, evidence, generator)]
     if prevalence is not None:
         drawn = [_at_prevalence(each, prevalence) for each in drawn]
     return widest([mcc_of_cells(each) for each in drawn], confidence)
@@ -114,9 +114,10 @@ def widest(draws: Sequence[NDArray[np.float64]], confidence: float) -> Interval:
     return Interval(float(bounds[:, 0].min()), float(bounds[:, 1].max()))
 
 
-def _jeffreys_draws(
+def jeffreys_draws(
     counts: tuple[int, int, int, int], evidence: float, generator: np.random.Generator
 ) -> NDArray[np.float64]:
+    """N_DRAWS rows tp, fp, tn, fn: error rates from their Jeffreys posteriors, at the observed number of failures."""
     tp, fp, tn, fn = (evidence * count for count in counts)
     tpr = generator.beta(tp + 0.5, fn + 0.5, size=N_DRAWS)
     tnr = generator.beta(tn + 0.5, fp + 0.5, size=N_DRAWS)

@@ -10,12 +10,18 @@ from evalpipe.settings import QualitySettings
 Status = Literal["active", "monitoring", "candidate"]
 
 
-def status_of(mcc: float | None, mcc_lower: float | None, n_positives: int, quality: QualitySettings) -> Status:
+def status_of(
+    mcc: float | None,
+    mcc_lower: float | None,
+    n_positives: int,
+    quality: QualitySettings,
+    demotion: str | None = None,
+) -> Status:
     """active: may block a release. monitoring: watches, blocks nothing. candidate: below that, undefined, or
-    no better than chance."""
+    no better than chance. `demotion` says why one that fell does not block, whatever its figures."""
     if mcc is None or mcc < quality.monitor_mcc or may_be_chance(mcc_lower):
         return "candidate"
-    return "active" if shortfall(mcc, mcc_lower, n_positives, quality) is None else "monitoring"
+    return "active" if shortfall(mcc, mcc_lower, n_positives, quality, demotion) is None else "monitoring"
 
 
 def may_be_chance(mcc_lower: float | None) -> bool:
@@ -23,11 +29,17 @@ def may_be_chance(mcc_lower: float | None) -> bool:
     return mcc_lower is not None and mcc_lower <= 0
 
 
-def shortfall(mcc: float | None, mcc_lower: float | None, n_positives: int, quality: QualitySettings) -> str | None:
+def shortfall(
+    mcc: float | None,
+    mcc_lower: float | None,
+    n_positives: int,
+    quality: QualitySettings,
+    demotion: str | None = None,
+) -> str | None:
     """What keeps an evaluator from blocking, in words; None when nothing does. All that applies is said."""
     if mcc is None:
         return "its MCC is undefined: its labels or its verdicts are all of one kind"
-    lacks: list[str] = []
+    lacks = [] if demotion is None else [f"demoted: {demotion}"]
     if mcc < quality.block_mcc:
         lacks.append(f"its MCC of {mcc:.2f} is below {quality.block_mcc:.2f}")
     if mcc_lower is None:

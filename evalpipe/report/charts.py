@@ -3,6 +3,7 @@
 Which figures are worth drawing is decided in summary.py and html.py.
 """
 
+import math
 import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ _NAME_PX = 265  # room for such a name beside an axis, in the widest of the page
 _AXIS_PX = 40
 _GAP_PX = 28
 _PER_ROW = 3  # small multiples side by side
+_MAX_TICKS = 4  # of an axis of weeks
 _MAX_NAME = 36  # characters of a failure mode in an axis or a title
 _MAX_GATES = 20  # the newest; more columns cannot be told apart
 
@@ -240,6 +242,71 @@ def yield_over_cycles(yields: pl.DataFrame) -> str | None:
     return _svg((bars + points).properties(width=_HALF_PX, height=220), "yield")
 
 
+def prevalence_over_time(rates: pl.DataFrame, releases: pl.DataFrame) -> str | None:
+    """How much of each week's traffic shows an issue, with its interval, one small chart each; None without a figure.
+
+    `rates` are ISSUE_RATES rows with the `name` of their issue, in the order in which the issues are drawn; `releases`
+    gives service_version and the first_day of those that are marked by a rule. A week without a figure is a gap.
+    """
+    shares = ("prevalence", "prevalence_lower", "prevalence_upper")
+    drawn = (
+        rates.filter(pl.col("prevalence").is_not_null())
+        .select("issue_id", "first_day", *shares, name=_short("name"), at=_day("first_day"))
+        .with_columns(name=_unique_name("issue_id"))
+    )
+    if drawn.is_empty():
+        return None
+    import altair as alt
+
+    # A rule belongs to the charts of the weeks it falls into; all charts share one axis of time.
+    first, last = drawn["first_day"].min(), drawn["first_day"].max()
+    marked = releases.filter(pl.col("first_day").is_between(first, last)).select(at=_day("first_day")).unique()
+    rows = pl.concat(
+        [
+            # A new run of weeks begins after a gap: neither band nor line goes across it.
+            drawn.with_columns(
+                run=(pl.col("first_day").diff() > timedelta(weeks=1)).fill_null(True).cum_sum().over("name")
+            ),
+            drawn.select("name").unique(maintain_order=True).join(marked.rename({"at": "released_at"}), how="cross"),
+        ],
+        how="diagonal",
+    )
+    y: dict[str, Any] = {
+        "title": None,
+        "scale": alt.Scale(domainMin=0),
+        "axis": alt.Axis(format=".1~%", tickCount=3, minExtent=_AXIS_PX),
+    }
+    x: dict[str, Any] = {"title": None, "scale": alt.Scale(type="utc"), "axis": _week_axis(drawn["first_day"])}
+    base = alt.Chart().transform_filter(alt.expr.isValid(alt.datum.prevalence)).encode(x=alt.X("at:T", **x))
+    interval = base.encode(y=alt.Y("prevalence_lower:Q", **y), y2="prevalence_upper:Q")
+    figure = base.encode(y=alt.Y("prevalence:Q", **y))
+    band = interval.mark_area(color=_ACCENT, opacity=0.18).encode(detail="run:N")
+    bars = interval.mark_rule(color=_ACCENT, opacity=0.45)
+    line = figure.mark_line(color=_ACCENT, strokeWidth=2).encode(detail="run:N")
+    points = figure.mark_circle(color=_ACCENT, size=38, opacity=1)
+    rules = (
+        alt.Chart()
+        .transform_filter(alt.expr.isValid(alt.datum.released_at))
+        .mark_rule(color=_WARN, strokeDash=[5, 3])
+        .encode(x=alt.X("released_at:T", **x))
+    )
+    names = drawn["name"].unique(maintain_order=True).to_list()
+    n_columns = min(_PER_ROW, len(names))
+    width = (_WIDE_PX - (_AXIS_PX + _GAP_PX) * n_columns) // n_columns
+    chart = (
+        alt.layer(band, bars, rules, line, points, data=rows)
+        .properties(width=width, height=110)
+        .facet(
+            facet=alt.Facet("name:N", title=None, sort=names, header=alt.Header(labelFontSize=12, labelLimit=width)),
+            columns=n_columns,
+            spacing=_GAP_PX,
+        )
+        .resolve_axis(x="independent", y="independent")
+        .resolve_scale(y="independent")
+    )
+    return _svg(chart, "prevalence")
+
+
 def _svg(chart: "alt.TopLevelMixin", name: str) -> str:
     import vl_convert
 
@@ -264,6 +331,10 @@ def _svg(chart: "alt.TopLevelMixin", name: str) -> str:
     return svg
 
 
+def _day(column: str) -> pl.Expr:
+    return pl.col(column).dt.strftime("%Y-%m-%dT00:00:00Z")
+
+
 def _time(column: str) -> pl.Expr:
     return pl.col(column).dt.strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -275,6 +346,16 @@ def _time_axis(times: pl.Series) -> "alt.Axis":
     first, last = (datetime.fromisoformat(str(at)) for at in (times.min(), times.max()))
     is_short = last - first < timedelta(days=2)
     return alt.Axis(format="%-d %b, %H:%M" if is_short else "%-d %b", tickCount=4, labelOverlap=True, grid=False)
+
+
+def _week_axis(mondays: pl.Series) -> "alt.Axis":
+    """Some of these Mondays, evenly apart: a tick between two weeks would mean nothing."""
+    import altair as alt
+
+    weeks = mondays.unique().sort()
+    shown = weeks.gather_every(math.ceil(len(weeks) / _MAX_TICKS))
+    at_ms = shown.cast(pl.Datetime("ms")).dt.epoch("ms").to_list()
+    return alt.Axis(format="%-d %b", values=at_ms, labelOverlap=True, labelBound=False, grid=False)
 
 
 def _name_axis() -> "alt.Axis":

@@ -12,6 +12,7 @@ import polars as pl
 
 from evalpipe.pages import templates
 from evalpipe.report import charts
+from evalpipe.report.reviewing import rates_table
 from evalpipe.report.summary import ReportTables, issue_table, summarise
 from evalpipe.settings import Settings
 
@@ -40,7 +41,7 @@ def coverage_page(tables: ReportTables, *, settings: Settings, now: datetime, ma
     from markupsafe import Markup
 
     summary = summarise(tables, now=now, settings=settings)
-    rows = issue_table(tables, settings)
+    rows = issue_table(tables)
     drawings = {
         "mcc": charts.mcc_over_time(
             tables.quality, rows.filter(pl.col("evaluator_id").is_not_null()), settings.quality
@@ -49,6 +50,7 @@ def coverage_page(tables: ReportTables, *, settings: Settings, now: datetime, ma
         "failures": charts.failures_per_issue(rows),
         "gates": charts.gate_history(tables.gate_runs, tables.gate_results),
         "yield": charts.yield_over_cycles(tables.queue_yield),
+        "prevalence": charts.prevalence_over_time(rates_table(tables.rates, rows), tables.releases),
     }
     return (
         _environment()
@@ -56,6 +58,7 @@ def coverage_page(tables: ReportTables, *, settings: Settings, now: datetime, ma
         .render(
             summary=summary,
             charts={name: None if svg is None else Markup(svg) for name, svg in drawings.items()},  # drawn by Vega
+            has_releases=not tables.releases.is_empty(),
             settings=settings,
             made_from=made_from,
             states=_STATES,

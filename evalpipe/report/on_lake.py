@@ -10,26 +10,30 @@ import polars as pl
 from evalpipe.evaluators.catalog import current_evaluators
 from evalpipe.files import write_whole
 from evalpipe.lake.store import Lake
-from evalpipe.quality.coverage import coverage_frame, verdict_rates
+from evalpipe.quality.coverage import CoverageTables, coverage_frame, verdict_rates
 from evalpipe.report.charts import mcc_over_time
 from evalpipe.report.completeness import completeness_frame
 from evalpipe.report.html import coverage_page
+from evalpipe.report.releases import release_frame
 from evalpipe.report.summary import ReportTables, issue_table, summarise
 from evalpipe.settings import Settings
 from evalpipe.tables import (
     AGREEMENT,
     CANDIDATES,
     COVERAGE,
+    EVALUATOR_HEALTH,
     EVALUATOR_QUALITY,
     EVALUATORS,
     GATE_RESULTS,
     GATE_RUNS,
     ISSUE_PROPOSALS,
+    ISSUE_RATES,
     ISSUES,
     LABELS,
     PREVALENCE,
     QUEUE_YIELD,
     TRACES,
+    VERDICT_COUNTS,
     VERDICTS,
 )
 
@@ -44,18 +48,21 @@ class Written(NamedTuple):
 
 
 def coverage_now(lake: Lake, settings: Settings, now: datetime) -> pl.DataFrame:
-    """COVERAGE of the active issues as of `now`; traffic shares are over the days that evaluators still judge."""
+    """COVERAGE of the tracked issues as of `now`; traffic shares are over the days that evaluators still judge."""
     recent = (
         _recent(lake.scan(VERDICTS), settings).select("evaluator_id", "version", "trace_id", "day", "outcome").collect()
     )
-    return coverage_frame(
-        lake.read(ISSUES),
-        current_evaluators(lake.read(EVALUATORS)),
-        lake.read(EVALUATOR_QUALITY),
-        verdict_rates(recent),
-        now=now,
-        settings=settings.quality,
+    tables = CoverageTables(
+        issues=lake.read(ISSUES),
+        evaluators=current_evaluators(lake.read(EVALUATORS)),
+        quality=lake.read(EVALUATOR_QUALITY),
+        health=lake.read(EVALUATOR_HEALTH),
+        labels=lake.read(LABELS),
+        rates=verdict_rates(recent),
+        issue_rates=lake.read(ISSUE_RATES),
+        prevalence=lake.read(PREVALENCE),
     )
+    return coverage_frame(tables, now=now, settings=settings)
 
 
 def write_coverage_report(lake: Lake, path: Path, settings: Settings, *, made_from: int, now: datetime) -> Written:
@@ -71,6 +78,8 @@ def write_coverage_report(lake: Lake, path: Path, settings: Settings, *, made_fr
         prevalence=lake.read(PREVALENCE),
         agreement=lake.read(AGREEMENT),
         proposals=lake.read(ISSUE_PROPOSALS),
+        rates=lake.read(ISSUE_RATES),
+        releases=release_frame(lake.scan(VERDICT_COUNTS)),
         gate_runs=lake.read(GATE_RUNS),
         gate_results=lake.read(GATE_RESULTS),
         completeness=completeness_frame(_recent(lake.scan(TRACES), settings)),
@@ -78,7 +87,7 @@ def write_coverage_report(lake: Lake, path: Path, settings: Settings, *, made_fr
     page = coverage_page(tables, settings=settings, now=now, made_from=made_from)
     write_whole(path, page)
     figures = summarise(tables, now=now, settings=settings).figures
-    rows = issue_table(tables, settings).filter(pl.col("evaluator_id").is_not_null())
+    rows = issue_table(tables).filter(pl.col("evaluator_id").is_not_null())
     chart = mcc_over_time(tables.quality, rows, settings.quality)
     return Written(path, figures.n_covered, figures.n_active, _as_markdown_image(chart, "MCC over time"))
 

@@ -45,6 +45,12 @@ def prevalence_table(prevalence: pl.DataFrame, issues: pl.DataFrame) -> pl.DataF
     )
 
 
+def rates_table(rates: pl.DataFrame, issues: pl.DataFrame) -> pl.DataFrame:
+    """ISSUE_RATES rows of these issues with their `name`: in the order of `issues`, then of the weeks."""
+    named = issues.with_row_index("place").select("issue_id", "name", "place")
+    return rates.join(named, on="issue_id").sort("place", "first_day").drop("place")
+
+
 def agreement_table(agreement: pl.DataFrame) -> pl.DataFrame:
     """AGREEMENT over all, then of each reader with the others; without readers whom nobody read with."""
     return agreement.filter((pl.col("scope") != "issue") & (pl.col("n_traces") > 0)).sort("scope", "name")

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from evalpipe.pages import counted
-from evalpipe.quality.coverage import CoverageFigures, coverage_figures, latest_quality
-from evalpipe.quality.trust import shortfall
+from evalpipe.quality.coverage import CoverageFigures, coverage_figures, latest_coverage, latest_quality
 from evalpipe.report.completeness import COMPLETENESS
+from evalpipe.report.releases import RELEASES
 from evalpipe.report.reviewing import Found, agreement_table, prevalence_table, queue_found
 from evalpipe.review.agreement import ceiling_of
 from evalpipe.settings import Settings
@@ -25,14 +25,16 @@ from evalpipe.tables import (
     GATE_RESULTS,
     GATE_RUNS,
     ISSUE_PROPOSALS,
+    ISSUE_RATES,
     ISSUES,
     LABELS,
     PREVALENCE,
     QUEUE_YIELD,
-    SETTLED,
+    TRACKED,
 )
 
 _SPLITS = ("held_out", "prospective", "in_sample")
+_UNMEASURED = "not measured yet: run evalpipe run"
 _MAX_ALIKE = 4  # next steps of one sort, the most harmful first: the table has the rest
 
 
@@ -50,6 +52,8 @@ class ReportTables:
     prevalence: pl.DataFrame = field(default_factory=PREVALENCE.empty)
     agreement: pl.DataFrame = field(default_factory=AGREEMENT.empty)
     proposals: pl.DataFrame = field(default_factory=ISSUE_PROPOSALS.empty)
+    rates: pl.DataFrame = field(default_factory=ISSUE_RATES.empty)
+    releases: pl.DataFrame = field(default_factory=RELEASES.to_frame)  # the first day of each
     gate_runs: pl.DataFrame = field(default_factory=GATE_RUNS.empty)
     gate_results: pl.DataFrame = field(default_factory=GATE_RESULTS.empty)
     completeness: pl.DataFrame = field(default_factory=COMPLETENESS.to_frame)  # completeness.py, of recent traces
@@ -77,10 +81,8 @@ class Summary:
     generated_at: datetime
     headline: str
     figures: CoverageFigures
-    n_blocking: int
-    n_monitoring: int
     steps: tuple[Step, ...]
-    issues: tuple[dict[str, Any], ...]  # rows of `issue_table`, active ones
+    issues: tuple[dict[str, Any], ...]  # rows of `issue_table`
     others: tuple[dict[str, Any], ...]  # ISSUES rows of the other states
     proposals: tuple[dict[str, Any], ...]  # ISSUE_PROPOSALS rows
     prevalence: tuple[dict[str, Any], ...]  # rows of `prevalence_table`
@@ -93,19 +95,17 @@ class Summary:
 
 def summarise(tables: ReportTables, *, now: datetime, settings: Settings) -> Summary:
     """The state of the loop as of `now`."""
-    rows = issue_table(tables, settings)
+    rows = issue_table(tables)
     figures = coverage_figures(rows)
     gate = last_gate(tables.gate_runs, tables.gate_results)
     return Summary(
         generated_at=now,
-        headline=_headline(figures, rows),
+        headline=_headline(figures),
         figures=figures,
-        n_blocking=rows.filter(pl.col("status") == "active").height,
-        n_monitoring=rows.filter(pl.col("status") == "monitoring").height,
         steps=_steps(tables, rows, gate, settings),
         issues=tuple(rows.iter_rows(named=True)),
         others=tuple(
-            tables.issues.filter(pl.col("state") != "active")
+            tables.issues.filter(~pl.col("state").is_in(TRACKED))
             .sort("state", "n_failures", "issue_id", descending=[False, True, False])
             .iter_rows(named=True)
         ),
@@ -119,41 +119,34 @@ def summarise(tables: ReportTables, *, now: datetime, settings: Settings) -> Sum
     )
 
 
-def issue_table(tables: ReportTables, settings: Settings) -> pl.DataFrame:
-    """The active issues with their evaluators, most harmful first.
+def issue_table(tables: ReportTables) -> pl.DataFrame:
+    """The tracked issues with their evaluators, most harmful first.
 
     ISSUES columns; the last COVERAGE figures (is_covered, evaluator_id, version, status, n_occurrences,
-    occurrence_share, traffic_share); kind; mcc, mcc_lower, mcc_upper, tp, fp, tn, fn, n_sessions, confidence of each
-    split, with the suffixes _prospective and _in_sample (held-out has none); the columns of `ceiling_of`, of which
-    n_traces and is_own as n_read_twice and is_ceiling_own; settled labels n_bad and n_good, and n_disputed ones; and
-    `lacks`: what the issue needs before its evaluator blocks releases, null when nothing.
+    occurrence_share, traffic_share, prevalence, harm, lacks); kind; mcc, mcc_lower, mcc_upper, tp, fp, tn, fn,
+    n_sessions, confidence of each split, with the suffixes _prospective and _in_sample (held-out has none); and the
+    columns of `ceiling_of`, of which n_traces and is_own as n_read_twice and is_ceiling_own.
     """
-    last = tables.coverage.filter(pl.col("measured_at") == pl.col("measured_at").max()).drop(
-        "measured_at", "name", "mcc", "mcc_lower", "occurrence_share", "n_occurrences"
-    )
-    is_failure = pl.col("is_failure")
-    labelled = tables.labels.group_by("issue_id").agg(
-        n_bad=(is_failure & SETTLED).sum(), n_good=(~is_failure & SETTLED).sum(), n_disputed=(~SETTLED).sum()
+    # What an issue is called, how bad it is and how often it was seen, it says itself.
+    last = latest_coverage(tables.coverage).drop(
+        "measured_at", "name", "severity", "mcc", "mcc_lower", "occurrence_share", "n_occurrences"
     )
     rows = (
-        tables.issues.filter(pl.col("state") == "active")
+        tables.issues.filter(pl.col("state").is_in(TRACKED))
         .join(last, on="issue_id", how="left")
         .join(tables.evaluators.select("evaluator_id", "version", "kind"), on=["evaluator_id", "version"], how="left")
-        .join(labelled, on="issue_id", how="left")
     )
     for split in _SPLITS:
         rows = rows.join(_of_split(tables.quality, split), on=["evaluator_id", "version"], how="left")
     ceilings = ceiling_of(tables.agreement, rows["issue_id"])
     rows = rows.join(ceilings.rename({"n_traces": "n_read_twice", "is_own": "is_ceiling_own"}), on="issue_id")
     n_failures = pl.col("n_failures")
-    rows = rows.with_columns(
+    return rows.with_columns(
+        pl.when(pl.col("is_covered").is_null()).then(pl.lit(_UNMEASURED)).otherwise("lacks").alias("lacks"),
         pl.col("is_covered").fill_null(False),
-        pl.col("n_bad", "n_good", "n_disputed").fill_null(0),
         n_occurrences=n_failures,
         occurrence_share=(n_failures / n_failures.sum()).fill_nan(0.0),
-    ).sort("n_failures", "issue_id", descending=[True, False])
-    lacks = [_lacks(row, settings) for row in rows.iter_rows(named=True)]
-    return rows.with_columns(lacks=pl.Series(lacks, dtype=pl.String))
+    ).sort("harm", "n_failures", "issue_id", descending=[True, True, False], nulls_last=True)
 
 
 def last_gate(runs: pl.DataFrame, results: pl.DataFrame) -> LastGate | None:
@@ -175,35 +168,15 @@ def _of_split(quality: pl.DataFrame, split: str) -> pl.DataFrame:
     )
 
 
-def _lacks(row: dict[str, Any], settings: Settings) -> str | None:
-    """What an issue needs before its evaluator blocks, as something a person can do or wait for."""
-    if row["status"] in ("active", "monitoring"):
-        n_positives = (row["tp"] or 0) + (row["fn"] or 0)
-        return shortfall(row["mcc"], row["mcc_lower"], n_positives, settings.quality)
-    n_bad = max(0, settings.generation.min_positives - row["n_bad"])
-    n_good = max(0, settings.generation.min_negatives - row["n_good"])
-    missing = [f"{n_bad} more annotated failures"] if n_bad else []
-    missing += [f"{n_good} more traces annotated as free of it"] if n_good else []
-    if missing:
-        return f"needs {' and '.join(missing)}"
-    if row["evaluator_id"] is None:
-        return "has enough annotations: run evalpipe generate"
-    if row["n_disputed"]:
-        return f"{counted(row['n_disputed'], 'label is', 'labels are')} disputed: agree on what counts as this failure"
-    reached = "is undefined" if row["mcc"] is None else f"reaches only {row['mcc']:.2f}"
-    return f"its MCC {reached}: say more sharply what counts as this failure, or annotate more of both kinds"
-
-
-def _headline(figures: CoverageFigures, rows: pl.DataFrame) -> str:
+def _headline(figures: CoverageFigures) -> str:
     if figures.n_active == 0:
         return "No issue is tracked yet: annotate the review queue, and the first failure modes become issues."
-    n_blocking = rows.filter(pl.col("status") == "active").height
     issues = counted(figures.n_active, "active issue")
     if figures.n_covered == 0:
         return f"None of {issues} is covered yet by an evaluator that can be trusted."
     covered = "is covered" if figures.n_covered == 1 else "are covered"
     blocks = {0: "none of them may block a release yet", 1: "one of them may block a release"}
-    said = blocks.get(n_blocking, f"{n_blocking} of them may block a release")
+    said = blocks.get(figures.n_blocking, f"{figures.n_blocking} of them may block a release")
     return f"{figures.n_covered} of {issues} {covered} by an evaluator that can be trusted; {said}."
 
 

@@ -9,12 +9,16 @@ from datetime import date, timedelta
 import polars as pl
 
 from evalpipe.lake.store import Lake
-from evalpipe.settings import ObserveSettings, SignalSettings
+from evalpipe.settings import MonitorSettings, ObserveSettings, SignalSettings
 from evalpipe.signals.anomaly import sample_bound, signal_frame
+from evalpipe.signals.drift import NUMBERS, WORDS, drift_of_service
 from evalpipe.signals.features import feature_frame
-from evalpipe.tables import CLOSED, TRACE_FEATURES, TRACE_SIGNALS, TRACES
+from evalpipe.tables import CLOSED, TRACE_FEATURES, TRACE_SIGNALS, TRACES, TRAFFIC_DRIFT
 
 _CHUNK_TRACES = 10_000  # transcripts in memory at once
+_RECENT_DAYS, _BEFORE_DAYS = 7, 28  # whole weeks: a weekend is no shift
+_DRIFT_TRACES = 2_000  # of a service at either time: a share is then known to a hundredth
+_DRIFT_CHARS = 2_000  # of each text
 _USER_REACH = timedelta(days=1)  # somebody who asks again, where there are no sessions, does so soon
 _TRACE_COLUMNS = (
     *("trace_id", "day", "session_id", "user_id", "turn_index", "service_name", "service_version", "transcript"),
@@ -46,6 +50,50 @@ def score_day(lake: Lake, day: date, settings: SignalSettings, *, made_from: int
     rows = signal_frame(today, _sampled_history(lake, day, today, settings), settings)
     lake.replace(TRACE_SIGNALS, rows, partition=day, made_from=made_from)
     return rows
+
+
+def traffic_drift(lake: Lake, settings: MonitorSettings, seed: int) -> pl.DataFrame:
+    """TRAFFIC_DRIFT of every service with traffic in the last week of the lake, against the four weeks before.
+
+    Of each service and time a sample of whole sessions is read, and of a text its beginning, so that memory is bounded
+    whatever the traffic; the services follow one another.
+    """
+    last = lake.scan(TRACE_FEATURES).select(pl.col("day").max()).collect().item()
+    if last is None:
+        return TRAFFIC_DRIFT.empty()
+    first = last - timedelta(days=_RECENT_DAYS - 1)
+    inside = pl.col("day").is_between(first - timedelta(days=_BEFORE_DAYS), last)
+    is_recent = pl.col("day") >= first
+    sizes = (
+        lake.scan(TRACE_FEATURES)
+        .filter(inside)
+        .group_by("service_name")
+        .agg(n_recent=is_recent.sum(), n_before=(~is_recent).sum())
+        .filter(pl.col("n_recent") > 0)
+        .sort("service_name")
+        .collect()
+    )
+    parts = [TRAFFIC_DRIFT.empty()]
+    for service, n_recent, n_before in sizes.rows():
+        bound = pl.when(is_recent).then(_DRIFT_TRACES / n_recent).otherwise(_DRIFT_TRACES / max(n_before, 1))
+        sampled = (
+            lake.scan(TRACE_FEATURES)
+            .filter(inside, pl.col("service_name") == service, pl.col("draw") < bound)
+            .select("trace_id", "day", "session_id", "service_name", "calls", *NUMBERS)
+            .collect()
+        )
+        if sampled.is_empty():
+            continue
+        days, ids = (sampled[name].unique().implode() for name in ("day", "trace_id"))
+        texts = (
+            lake.scan(TRACES)
+            .filter(pl.col("day").is_in(days), pl.col("trace_id").is_in(ids))
+            .select("trace_id", *(pl.col(name).str.slice(0, _DRIFT_CHARS) for name in WORDS))
+            .collect()
+        )
+        traces = sampled.join(texts, on="trace_id", how="left")
+        parts.append(drift_of_service(traces, first_day=first, last_day=last, settings=settings, seed=seed))
+    return pl.concat(parts)
 
 
 def _chunks(lake: Lake, day: date) -> list[pl.DataFrame]:

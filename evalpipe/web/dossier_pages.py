@@ -22,10 +22,20 @@ from evalpipe.generation.triggers import waiting
 from evalpipe.issues.board import Example
 from evalpipe.lake.followed import Followed
 from evalpipe.quality.trust import shortfall
+from evalpipe.report.releases import release_frame
 from evalpipe.review.desk.desk import Desk, Place
 from evalpipe.settings import Settings
-from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, LABELS, SETTLED
-from evalpipe.web.charts import Axis, history_of, level
+from evalpipe.tables import (
+    EVALUATOR_HEALTH,
+    EVALUATOR_QUALITY,
+    EVALUATORS,
+    ISSUE_RATES,
+    LABELS,
+    SETTLED,
+    VERDICT_COUNTS,
+    VERIFICATIONS,
+)
+from evalpipe.web.charts import Axis, commonness_of, history_of, level
 from evalpipe.web.issue_pages import ADDRESS, Boards, shown_to
 from evalpipe.web.review_templates import page
 from evalpipe.web.sign_in import Door
@@ -59,7 +69,11 @@ class _Tables:
         is_it = pl.col("issue_id") == issue_id
         self.evaluators = Followed(boards.lake, EVALUATORS, is_it)
         self.quality = Followed(boards.lake, EVALUATOR_QUALITY, is_it)
+        self.health = Followed(boards.lake, EVALUATOR_HEALTH, is_it)
         self.labels = Followed(boards.lake, LABELS, SETTLED, is_it)
+        self.rates = Followed(boards.lake, ISSUE_RATES, is_it)
+        self.counts = Followed(boards.lake, VERDICT_COUNTS, is_it)
+        self.verification = Followed(boards.lake, VERIFICATIONS, is_it)
 
 
 class DossierPages:
@@ -85,7 +99,8 @@ class DossierPages:
             return self._gone(reviewer, issue_id, now)
         told, tables = self._boards.told(issue_id), self._tables(issue_id)
         labels, quality = tables.labels.now().rows, tables.quality.now().rows
-        evaluator = self._evaluator(tables.evaluators.now().rows, quality, labels)
+        standing_now = standing(tables.evaluators.now().rows, quality, self._settings.quality, tables.health.now().rows)
+        evaluator = self._evaluator(standing_now, labels)
         named = [each.trace_id for each in told.examples] + _named(evaluator)
         places = self._desk.places(reviewer, named)
         # What a candidate lacks is what it will lack when it is active.
@@ -98,10 +113,14 @@ class DossierPages:
             card=told.card,
             examples=_telling(shown_to(told.examples, places=places, most=len(told.examples))),
             places=places,
+            story=self._boards.story(issue_id),
+            fix=next(iter(tables.verification.now().rows.to_dicts()), None),
             evaluator=evaluator,
             missing=waits[0].reason if waits else None,
             axis=Axis(self._settings.quality.monitor_mcc, self._settings.quality.block_mcc),
             history=history_of(quality),
+            common=commonness_of(tables.rates.now().rows, release_frame(tables.counts.now().rows.lazy())),
+            confidence=self._settings.monitor.confidence,
             level=level,
             links_of=lambda trace_ids: _links(trace_ids, places),
         )
@@ -117,14 +136,13 @@ class DossierPages:
             into="" if into_id is None else self._boards.name_of(into_id),
         )
 
-    def _evaluator(self, evaluators: pl.DataFrame, quality: pl.DataFrame, labels: pl.DataFrame) -> _Evaluator | None:
-        current = standing(evaluators, quality, self._settings.quality)
+    def _evaluator(self, current: pl.DataFrame, labels: pl.DataFrame) -> _Evaluator | None:
         if current.is_empty():
             return None
         row = current.sort("version").row(-1, named=True)
         artifact = self._checked(row["artifact"], row["artifact_sha256"])
         n_positives = (row["tp"] or 0) + (row["fn"] or 0)
-        lacks = shortfall(row["mcc"], row["mcc_lower"], n_positives, self._settings.quality)
+        lacks = shortfall(row["mcc"], row["mcc_lower"], n_positives, self._settings.quality, row["demotion"])
         return _Evaluator(row, artifact, dossier_of(artifact, labels, row), lacks)
 
 

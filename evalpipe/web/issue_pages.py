@@ -20,6 +20,8 @@ from evalpipe.issues import decisions
 from evalpipe.issues.board import Board, Card, Example, OpenPair, board_of, examples_of, open_pairs
 from evalpipe.issues.on_lake import Command, decide
 from evalpipe.issues.replay import Issues, replay, root_of
+from evalpipe.issues.telling import LIFE, story
+from evalpipe.issues.telling import Told as Happened
 from evalpipe.issues.undo import Act, last_act, undoing
 from evalpipe.lake.followed import Followed
 from evalpipe.lake.store import Lake
@@ -97,6 +99,10 @@ class Boards:
         issues, annotations = self._open().issues, self._annotations.now().rows
         card = next(card for card in self.now().cards if card.issue_id == issue_id)
         return Told(card, examples_of(issue_id, issues, effective_annotations(annotations)))
+
+    def story(self, issue_id: str) -> list[Happened]:
+        """What moved the issue or flagged it, the newest first."""
+        return [each for each in reversed(story(self._events.now().rows, issue_id)) if each.kind in LIFE]
 
     def _open(self) -> _Opened:
         events, proposals = self._events.now(), self._proposals.now()

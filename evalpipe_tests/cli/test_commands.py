@@ -143,7 +143,17 @@ def test_an_artifact_is_exported_and_shown_in_words(walked, tmp_path: Path):
     exported = evalpipe(walked[0], "evaluators", "export", evaluator["evaluator_id"])
     assert json.loads(exported.stdout)["schema_version"] == "evalpipe.evaluator/1"
     history = evalpipe(walked[0], "evaluators", "history", evaluator["evaluator_id"], "--json")
-    assert {row["split"] for row in json.loads(history.stdout)} >= {"held_out", "in_sample"}
+    rows = json.loads(history.stdout)
+    assert (rows[0]["what"], {row["what"] for row in rows} >= {"made", "measured"}) == ("made", True)
+    assert [row["at"] for row in rows] == sorted(row["at"] for row in rows)
+
+
+def test_coverage_says_what_each_issue_lacks_the_most_harmful_first(walked):
+    said = json.loads(evalpipe(walked[0], "coverage", "--json").stdout)
+    harms = [issue["harm"] for issue in said["issues"]]
+    assert (said["n_active"], harms) == (len(harms), sorted(harms, reverse=True))
+    assert all(issue["lacks"] for issue in said["issues"] if not issue["is_covered"])
+    assert f"{said['n_covered']} of {said['n_active']} issues are covered" in evalpipe(walked[0], "coverage").stdout
 
 
 def test_one_evaluator_judges_cases_and_says_why(walked):

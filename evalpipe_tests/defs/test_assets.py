@@ -13,7 +13,7 @@ from evalpipe.defs.resources import HomeResource
 from evalpipe.defs.schedules import annotation_cycle
 from evalpipe.errors import InputError
 from evalpipe.home import Home
-from evalpipe.tables import GATE_RUNS, SPANS, TRACES
+from evalpipe.tables import EVALUATORS, GATE_RUNS, ISSUES, SPANS, TRACES
 
 
 def materialise(home: Home, asset: str, **how: object) -> dg.ExecuteInProcessResult:
@@ -79,6 +79,20 @@ def test_the_gate_job_succeeds_only_when_the_release_may_ship(home_copy: Home, w
     assert run.success == succeeds
     kept = home_copy.lake.read(GATE_RUNS).filter(pl.col("decision") == ("pass" if succeeds else "block"))
     assert kept.height >= 1
+
+
+def test_the_prune_job_tells_what_it_retired_and_why(home_copy: Home):
+    last = home_copy.lake.read(EVALUATORS).sort("evaluator_id").row(-1, named=True)
+    is_it = pl.col("issue_id") == last["issue_id"]
+    ignored = home_copy.lake.read(ISSUES).with_columns(
+        state=pl.when(is_it).then(pl.lit("ignored")).otherwise(pl.col("state"))
+    )
+    home_copy.lake.replace(ISSUES, ignored)
+    run = materialise(home_copy, "evaluator_pruning")
+    assert run.success
+    [made] = run.asset_materializations_for_node("evaluator_pruning")
+    assert made.metadata["n_retired"].value == 1
+    assert made.metadata[f"retired: {last['evaluator_id']}"].value == "its issue was ignored"
 
 
 def test_cycles_are_iso_weeks():

@@ -34,6 +34,7 @@ def test_the_order_of_evalpipe_run_is_an_order_of_the_graph():
             if {key.to_user_string(), parent.to_user_string()} <= set(order):
                 assert order[parent.to_user_string()] < order[key.to_user_string()]
     assert {key.to_user_string() for key in ASSETS} - set(order) == {
+        "evaluator_pruning",
         "gate_runs",
         "lake_upkeep",
     }  # asked for, never stale

@@ -1,11 +1,11 @@
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
 
-from evalpipe.evaluators.measure import labels_fingerprint, measure, status_of
+from evalpipe.evaluators.measure import current_when_labelled, labels_fingerprint, measure, prequential, status_of
 from evalpipe.settings import QualitySettings
-from evalpipe.tables import EVALUATOR_QUALITY, LABELS
+from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, LABELS
 from evalpipe_tests.evaluators.made import rule_artifact, trace_id
 
 NOW = datetime(2026, 3, 9, tzinfo=UTC)
@@ -120,3 +120,52 @@ def test_status_follows_the_block_and_monitor_bounds():
     assert status_of(0.7, 0.5, 12, QUALITY) == "active"
     assert status_of(0.7, 0.5, 9, QUALITY) == "monitoring"
     assert status_of(None, None, 50, QUALITY) == "candidate"
+
+
+def test_a_label_given_before_the_version_was_made_is_not_prospective():
+    truth = labels(True, False, True, False)
+    made_at = datetime(2026, 3, 2, tzinfo=UTC)  # of every artifact in made.py
+    times = [made_at - timedelta(days=1), made_at - timedelta(days=1), NOW, NOW]
+    truth = truth.with_columns(labelled_at=pl.Series(times, dtype=LABELS.schema["labelled_at"]))
+    rows = measured({}, truth, outcomes("fail", "pass", "fail", "fail"))
+    assert counts(rows["held_out"]) == (2, 1, 1, 0)
+    assert counts(rows["prospective"]) == (1, 1, 0, 0)  # traces 2 and 3
+
+
+def versions(*rows: tuple[int, int, str]) -> pl.DataFrame:
+    """(version, days before NOW that it was made, status)"""
+    made = [(version, NOW - timedelta(days=days), status) for version, days, status in rows]
+    schema = {name: EVALUATORS.schema[name] for name in ("version", "created_at", "status")}
+    return pl.DataFrame(made, schema=schema, orient="row")
+
+
+def learned(*pairs: tuple[int, int]) -> pl.DataFrame:
+    rows = [(version, trace_id(number)) for version, number in pairs]
+    return pl.DataFrame(rows, schema={"version": pl.Int32, "trace_id": pl.String}, orient="row")
+
+
+def test_a_label_meets_the_newest_version_made_before_it_that_did_not_learn_from_it():
+    truth = labels(True, True, False, False).with_columns(
+        labelled_at=pl.Series([NOW - timedelta(days=d) for d in (40, 20, 5, 5)], dtype=LABELS.schema["labelled_at"])
+    )
+    # 0 came before all; 1 between the two; 2 after both; 3 after both, but version 2 was made from it.
+    found = current_when_labelled(truth, versions((1, 30, "active"), (2, 10, "active")), learned((2, 3), (1, 0)))
+    assert dict(found.iter_rows()) == {trace_id(1): 1, trace_id(2): 2, trace_id(3): 1}
+
+
+def test_a_label_given_while_the_evaluator_was_retired_met_none():
+    truth = labels(True)
+    assert current_when_labelled(truth, versions((1, 30, "active"), (2, 10, "retired")), learned()).is_empty()
+    restored = versions((1, 30, "active"), (2, 10, "retired"), (3, 5, "active"))
+    assert current_when_labelled(truth, restored, learned())["version"].to_list() == [3]
+
+
+def test_the_prequential_row_pools_what_each_version_said_and_carries_the_newest():
+    newest = rule_artifact(NEVER, version=2)
+    truth = labels(True, True, False, False, True)
+    rows = prequential(newest, truth, outcomes("fail", "pass", "fail", "pass"), now=NOW, quality=QUALITY, seed=7)
+    [row] = rows.iter_rows(named=True)
+    assert (row["split"], row["version"]) == ("prequential", 2)
+    assert counts(row) == (1, 1, 1, 1)  # nothing was said of the fifth
+    assert row["labels_fingerprint"] == labels_fingerprint(truth)
+    assert prequential(newest, truth, outcomes(), now=NOW, quality=QUALITY, seed=7).is_empty()

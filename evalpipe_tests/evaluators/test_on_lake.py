@@ -14,7 +14,7 @@ def test_a_day_judged_again_is_the_same_day(home_copy: Home):
     suite = loaded(trusted(home_copy.lake, home_copy.settings.quality))
     day = home_copy.lake.read(VERDICTS)["day"].max()
     before = home_copy.lake.read(VERDICTS, pl.col("day") == day).sort(VERDICTS.key)
-    assert verdicts_on(home_copy.lake, day, suite, home_copy.settings).equals(before)
+    assert verdicts_on(home_copy.lake, day, suite, home_copy.settings).rows.sort(VERDICTS.key).equals(before)
 
 
 def test_a_trace_that_changed_gets_a_new_verdict_and_no_second_one(home_copy: Home):
@@ -27,7 +27,7 @@ def test_a_trace_that_changed_gets_a_new_verdict_and_no_second_one(home_copy: Ho
         .otherwise("transcript")
     )
     home_copy.lake.replace(TRACES, emptied, partition=day)
-    rows = verdicts_on(home_copy.lake, day, suite, home_copy.settings)
+    rows = verdicts_on(home_copy.lake, day, suite, home_copy.settings).rows
     same = (pl.col("trace_id") == failed["trace_id"]) & (pl.col("evaluator_id") == failed["evaluator_id"])
     assert rows.filter(same)["outcome"].to_list() == ["pass"]
 
@@ -37,7 +37,7 @@ def test_what_earlier_versions_said_stays(home_copy: Home):
     before = home_copy.lake.read(VERDICTS, pl.col("day") == day)
     suite = loaded(trusted(home_copy.lake, home_copy.settings.quality))
     newer = [artifact.model_copy(update={"version": artifact.version + 1}) for artifact in suite]
-    rows = verdicts_on(home_copy.lake, day, newer, home_copy.settings)
+    rows = verdicts_on(home_copy.lake, day, newer, home_copy.settings).rows
     assert rows.height == 2 * before.height
     assert before.join(rows, on=list(VERDICTS.key), how="anti").is_empty()
 

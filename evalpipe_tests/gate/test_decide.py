@@ -185,3 +185,10 @@ def test_one_more_failing_case_never_unblocks(measured, index):
     worse = replace(measured[index], n_fail=measured[index].n_fail + 1)
     if decide(measured, POLICY).decision == "block":
         assert decide([*measured[:index], worse, *measured[index + 1 :]], POLICY).decision == "block"
+
+
+def test_a_demoted_evaluator_blocks_nothing_and_the_gate_says_why():
+    fell = "its agreement fell from 0.84 to 0.31 on 28 new labels"
+    decision = decide([ran(n_pass=5, n_fail=5, demotion=fell), ran(evaluator_id="ev_2")], POLICY)
+    assert (decision.decision, decision.results[0].role) == ("pass", "monitoring")
+    assert f"It only monitors: demoted: {fell}." in decision.warnings[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evalpipe.generation.agreement import agreement_of
-from evalpipe.generation.choose import choose, why_this_one
+from evalpipe.generation.choose import choose, why_this_one, with_prefilter
 from evalpipe.generation.competitors import Competitor, Kind
 from evalpipe.generation.examples import Examples
 from evalpipe.generation.flags import Flags
@@ -85,3 +85,23 @@ def test_why_is_said_with_the_figures(said: Flags, begins: str):
     why = why_this_one(rule, [rule], MADE, measured, measured, QualitySettings())
     assert why.startswith(begins)
     assert measured.in_words() in why
+
+
+def test_a_judge_carries_the_rule_that_finds_most_of_the_failures_for_what_it_flags_beside_them():
+    # Failures found less others flagged: 20/40 - 10/160 = 0.44, and 36/40 - 40/160 = 0.65, though its MCC is lower.
+    careful = competitor("rule", HALF, program={"rule": {"op": "constant", "value": False}})
+    broad = competitor("rule", flags(36, 4, 40, 120), program={"rule": {"op": "constant", "value": True}})
+    judge = competitor("judge", RIGHT, program={"instruction": "x"}, explanation="reads.")
+    carried = with_prefilter(judge, [careful, broad, competitor("learned", RIGHT), judge], MADE)
+    assert carried.program == {
+        "instruction": "x",
+        "prefilter": {"rule": {"op": "constant", "value": True}, "recall": 0.9},
+    }
+    assert "with 90% of the failures" in carried.explanation
+
+
+def test_a_judge_without_a_rule_that_tells_anything_and_what_is_no_judge_stay_as_they_are():
+    blind, learned = competitor("rule", flags(20, 20, 80, 80)), competitor("learned", RIGHT)
+    judge = competitor("judge", RIGHT, program={"instruction": "x"})
+    assert with_prefilter(judge, [blind, judge], MADE) is judge
+    assert with_prefilter(learned, [competitor("rule", HALF), learned], MADE) is learned

@@ -7,7 +7,7 @@ import pytest
 
 from evalpipe.generation.triggers import Attempt, issues_due, labels_fingerprint, waiting
 from evalpipe.settings import GenerationSettings
-from evalpipe.tables import EVALUATORS, ISSUES, LABELS
+from evalpipe.tables import EVALUATOR_HEALTH, EVALUATORS, ISSUES, LABELS
 from evalpipe_tests.generation.planted import NOW
 
 SETTINGS = GenerationSettings()
@@ -153,3 +153,27 @@ def test_what_a_model_kept_from_ending_is_tried_again_a_few_times_and_then_left_
         ["the model failed at the last try"],
         [],
     ]
+
+
+def health(version: int, is_demoted: bool = True) -> pl.DataFrame:
+    row = {"evaluator_id": "ev_a", "version": version, "issue_id": "iss_a", "mcc_held_out": 0.84, "mcc_recent": 0.31}
+    counts = {"n_recent": 28, "n_recent_failures": 9, "n_prequential": 0, "confidence": 0.9}
+    said = {"finding": "drifted", "is_demoted": is_demoted, "has_traffic_shifted": True, "reason": ""}
+    return EVALUATOR_HEALTH.conform(pl.DataFrame([row | counts | said]))
+
+
+def test_a_version_that_fell_is_due_though_its_failures_did_not_grow():
+    found, made = labels(12), evaluator(12, version=2)
+
+    def reasons(of: pl.DataFrame, attempted: dict[str, Attempt] | None = None) -> list[str]:
+        return [d.reason for d in issues_due(found, issues(), made, attempted or {}, SETTINGS, of)]
+
+    assert reasons(health(2)) == ["its agreement fell from 0.84 to 0.31 on 28 new labels"]
+    assert reasons(health(2, is_demoted=False)) == []
+    assert reasons(health(1)) == []  # a newer version has replaced the one that fell
+    assert reasons(health(2), {"iss_a": Attempt(labels_fingerprint(found), 12)}) == []  # once for these labels
+
+
+def test_an_issue_whose_fix_is_being_verified_still_needs_an_evaluator():
+    assert len(due(labels(10), state="verifying")) == 1
+    assert due(labels(10), state="resolved") == []

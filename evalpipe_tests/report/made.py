@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from evalpipe.report.releases import RELEASES
 from evalpipe.report.summary import ReportTables
 from evalpipe.tables import (
     AGREEMENT,
@@ -15,6 +16,7 @@ from evalpipe.tables import (
     GATE_RESULTS,
     GATE_RUNS,
     ISSUE_PROPOSALS,
+    ISSUE_RATES,
     ISSUES,
     LABELS,
     PREVALENCE,
@@ -23,6 +25,7 @@ from evalpipe.tables import (
 )
 
 NOW = datetime(2026, 3, 30, 9, 30, tzinfo=UTC)
+MONDAY = NOW.date()
 WEEKS = [NOW - timedelta(weeks=n) for n in (2, 1, 0)]
 
 
@@ -65,11 +68,21 @@ def measured(
     return names | bounds | counts | {"measured_at": at, "split": split, "labels_fingerprint": at.day} | fields
 
 
-def covered(letter: str, status: str | None, at: datetime = NOW, n: int = 10) -> dict[str, Any]:
+def covered(
+    letter: str, status: str | None, at: datetime = NOW, n: int = 10, lacks: str | None = None, **fields: Any
+) -> dict[str, Any]:
     by = {"evaluator_id": f"ev_{letter}" if status else None, "version": 1 if status else None, "status": status}
     shares = {"n_occurrences": n, "occurrence_share": 0.5, "traffic_share": 0.02 if status else None}
     is_covered = status in ("active", "monitoring")
-    return {"measured_at": at, "issue_id": f"iss_{letter}", "name": letter, "is_covered": is_covered} | by | shares
+    return (
+        {"measured_at": at, "issue_id": f"iss_{letter}", "name": letter, "is_covered": is_covered}
+        | by
+        | shares
+        | {
+            "lacks": lacks,
+            **fields,
+        }
+    )
 
 
 def label(letter: str, number: int, is_failure: bool, is_disputed: bool = False) -> dict[str, Any]:
@@ -121,6 +134,24 @@ def arm_yield(
         "lift_lower": lower,
         "lift_upper": upper,
         "confidence": 0.9,
+    }
+
+
+def weekly(letter: str, weeks_ago: int, prevalence: float | None) -> dict[str, Any]:
+    """What its evaluator found in one week."""
+    is_known = prevalence is not None
+    return {
+        "issue_id": f"iss_{letter}",
+        "first_day": MONDAY - timedelta(weeks=weeks_ago),
+        "evaluator_id": f"ev_{letter}",
+        "version": 1,
+        "n_judged": 1_000,
+        "n_flagged": 100,
+        "flagged_share": 0.1,
+        "prevalence": prevalence,
+        "prevalence_lower": prevalence * 0.5 if is_known else None,
+        "prevalence_upper": prevalence * 2 if is_known else None,
+        "confidence": 0.95,
     }
 
 
@@ -206,7 +237,12 @@ def tables(name_of_a: str | None = None) -> ReportTables:
         ),
         coverage=frame(
             COVERAGE,
-            [covered("a", None, WEEKS[0]), covered("a", "active"), covered("b", "monitoring"), covered("c", None)],
+            [
+                covered("a", None, WEEKS[0]),
+                covered("a", "active"),
+                covered("b", "monitoring", lacks="its MCC of 0.55 is below 0.60"),
+                covered("c", None, lacks="7 more bad and 2 more good annotations"),
+            ],
         ),
         labels=frame(
             LABELS,
@@ -243,6 +279,8 @@ def tables(name_of_a: str | None = None) -> ReportTables:
                 agreed("reviewer", "cleo", 0, None),  # nobody read with her
             ],
         ),
+        rates=frame(ISSUE_RATES, [weekly("a", n, share) for n, share in ((5, 0.2), (4, 0.1), (2, 0.05), (1, None))]),
+        releases=pl.DataFrame([("shop", "1.1", MONDAY - timedelta(days=25))], schema=RELEASES, orient="row"),
         proposals=frame(ISSUE_PROPOSALS, [proposal("d", "c", name_of_a)]),
         gate_runs=frame(GATE_RUNS, [gate_run(0, "pass"), gate_run(1, "block", "1.1", "Must not ship: mode a.")]),
         gate_results=frame(GATE_RESULTS, [gate_result(0, "a", "passed"), gate_result(1, "a", "failed", name_of_a)]),

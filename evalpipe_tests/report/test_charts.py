@@ -2,28 +2,32 @@
 
 import re
 from dataclasses import replace
+from datetime import date
 from xml.etree import ElementTree
 
 import polars as pl
 import pytest
 
 from evalpipe.report import charts
+from evalpipe.report.releases import release_frame
+from evalpipe.report.reviewing import rates_table
 from evalpipe.report.summary import ReportTables, issue_table
-from evalpipe.settings import QualitySettings, Settings
+from evalpipe.settings import QualitySettings
 from evalpipe.tables import AGREEMENT, QUEUE_YIELD
-from evalpipe_tests.report.made import arm_yield, frame, gate_result, tables
+from evalpipe_tests.report.made import NOW, arm_yield, frame, gate_result, tables
 
 HOSTILE = "</text><script>alert(1)</script>"
 
 
 def drawn(of: ReportTables) -> dict[str, str | None]:
-    rows = issue_table(of, Settings())
+    rows = issue_table(of)
     return {
         "mcc": charts.mcc_over_time(of.quality, rows.filter(pl.col("evaluator_id").is_not_null()), QualitySettings()),
         "coverage": charts.coverage_over_time(of.coverage),
         "failures": charts.failures_per_issue(rows),
         "gates": charts.gate_history(of.gate_runs, of.gate_results),
         "yield": charts.yield_over_cycles(of.queue_yield),
+        "prevalence": charts.prevalence_over_time(rates_table(of.rates, rows), of.releases),
     }
 
 
@@ -42,7 +46,7 @@ def test_every_chart_is_well_formed_svg(svgs):
 
 
 def test_the_names_of_strangers_are_text(svgs):
-    for name in ("mcc", "failures", "gates"):
+    for name in ("mcc", "failures", "gates", "prevalence"):
         assert "<script" not in str(svgs[name])
         assert any("<script>" in text for text in texts(svgs[name]))
 
@@ -88,6 +92,31 @@ def test_the_yield_is_drawn_by_week_and_not_for_all_of_them(svgs):
 def test_a_week_of_which_nothing_was_read_is_not_drawn():
     unread = frame(QUEUE_YIELD, [arm_yield("2026-W14", "anomaly", 0, 0)])
     assert charts.yield_over_cycles(unread) is None
+
+
+def test_the_share_of_a_week_has_its_mark_and_a_week_without_a_figure_has_none(svgs):
+    """Of four weeks one has no figure, and between the second and the third one is missing: two lines and bands."""
+    svg = str(svgs["prevalence"])
+    assert {"23 Feb", "2 Mar", "16 Mar"} <= set(texts(svg))
+    assert "30 Mar" not in texts(svg)
+    runs = {kind: svg.count(f'class="mark-{kind} ') for kind in ("line", "area")}
+    assert runs == {"line": 2, "area": 2}
+
+
+def test_a_release_is_marked_on_its_first_day_if_it_is_among_the_weeks():
+    of = tables()
+    rates = rates_table(of.rates, issue_table(of))
+    without = charts.prevalence_over_time(rates, of.releases.clear())
+    late = charts.prevalence_over_time(rates, of.releases.with_columns(first_day=pl.lit(NOW.date())))
+    assert str(charts.prevalence_over_time(rates, of.releases)).count("var(--warn") == 1
+    assert str(without).count("var(--warn") == str(late).count("var(--warn") == 0
+
+
+def test_a_release_begins_on_the_first_day_that_it_was_judged_and_the_first_of_a_service_is_none():
+    days = [date(2026, 3, day) for day in (1, 2, 3, 4, 5)]
+    rows = zip(["shop"] * 4 + ["mail"], ["1.0", "1.1", "1.1", "", "7"], days, strict=True)
+    counts = pl.DataFrame(list(rows), schema=["service_name", "service_version", "day"], orient="row")
+    assert release_frame(counts.lazy()).rows() == [("shop", "1.1", date(2026, 3, 2))]
 
 
 def test_of_nothing_nothing_is_drawn():

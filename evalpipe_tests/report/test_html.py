@@ -46,7 +46,7 @@ def test_the_page_answers_at_a_glance(hostile):
     for expected in (
         "2 of 3 active issues are covered",
         "What needs a person next",
-        "needs 7 more annotated failures",
+        "7 more bad and 2 more good annotations",
         "Must not ship",
         "release 1.1",
         "7.9×",

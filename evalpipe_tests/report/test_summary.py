@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import polars as pl
 import pytest
 
 from evalpipe.report.summary import ReportTables, issue_table, last_gate, summarise
 from evalpipe.settings import Settings
-from evalpipe.tables import AGREEMENT, COVERAGE, GATE_RESULTS, GATE_RUNS, LABELS
-from evalpipe_tests.report.made import NOW, agreed, covered, frame, gate_run, label, tables
+from evalpipe.tables import AGREEMENT, COVERAGE, GATE_RESULTS, GATE_RUNS
+from evalpipe_tests.report.made import NOW, agreed, covered, frame, gate_run, tables
 
 
 def summary(of: ReportTables | None = None):
@@ -15,7 +16,7 @@ def summary(of: ReportTables | None = None):
 
 
 def row(issue_id: str, of: ReportTables | None = None):
-    return next(r for r in issue_table(of or tables(), Settings()).iter_rows(named=True) if r["issue_id"] == issue_id)
+    return next(r for r in issue_table(of or tables()).iter_rows(named=True) if r["issue_id"] == issue_id)
 
 
 def test_the_active_issues_stand_in_order_of_harm():
@@ -24,7 +25,7 @@ def test_the_active_issues_stand_in_order_of_harm():
 
 def test_coverage_counts_issues_and_weighs_their_failures():
     figures = summary().figures
-    assert (figures.n_active, figures.n_covered) == (3, 2)
+    assert (figures.n_active, figures.n_covered, figures.n_blocking, figures.n_monitoring) == (3, 2, 1, 1)
     assert figures.issue_share == pytest.approx(2 / 3)
     assert figures.occurrence_share == pytest.approx(36 / 40)  # 30 + 6 of 30 + 6 + 4
 
@@ -41,30 +42,28 @@ def test_the_three_splits_stand_apart():
     assert (a["mcc"], a["mcc_prospective"]) == (0.9, None)  # the last of three measurements
 
 
-def test_an_uncovered_issue_says_what_it_lacks():
-    # 3 of 10 failures and 8 of 10 others are annotated; a disputed label is neither
-    assert row("iss_c")["lacks"] == "needs 7 more annotated failures and 2 more traces annotated as free of it"
+def test_what_an_issue_lacks_is_what_coverage_says():
+    assert [r["lacks"] for r in summary().issues] == [
+        None,
+        "its MCC of 0.55 is below 0.60",
+        "7 more bad and 2 more good annotations",
+    ]
 
 
-def test_a_monitored_issue_says_what_keeps_it_from_blocking():
-    assert row("iss_b")["lacks"] == "its MCC of 0.55 is below 0.60"
+def test_an_issue_that_coverage_has_not_seen_yet_says_so():
+    nothing = replace(tables(), coverage=COVERAGE.empty())
+    assert {r["lacks"] for r in summary(nothing).issues} == {"not measured yet: run evalpipe run"}
 
 
-def test_a_blocking_issue_lacks_nothing():
-    assert row("iss_a")["lacks"] is None
+def test_a_rare_and_critical_issue_stands_before_a_frequent_and_minor_one():
+    harmful = frame(COVERAGE, [covered("a", "active", harm=0.1), covered("b", None, harm=0.5), covered("c", None)])
+    assert [r["issue_id"] for r in summary(replace(tables(), coverage=harmful)).issues] == ["iss_b", "iss_a", "iss_c"]
 
 
-def test_enough_annotations_without_an_evaluator_ask_for_a_generation():
-    many = frame(LABELS, [label("c", n, n < 10) for n in range(20)])
-    assert row("iss_c", replace(tables(), labels=many))["lacks"] == "has enough annotations: run evalpipe generate"
-
-
-def test_an_evaluator_that_agrees_too_little_asks_for_a_sharper_definition():
-    settled = frame(LABELS, [label("c", n, n < 10) for n in range(20)])
-    weak = frame(COVERAGE, [covered("c", "candidate")])
-    assert "its MCC is undefined" in row("iss_c", replace(tables(), labels=settled, coverage=weak))["lacks"]
-    disputed = frame(LABELS, [label("c", n, n < 13, is_disputed=n < 3) for n in range(23)])
-    assert "3 labels are disputed" in row("iss_c", replace(tables(), labels=disputed, coverage=weak))["lacks"]
+def test_an_issue_whose_fix_is_being_verified_is_still_one_to_cover():
+    of = tables()
+    verifying = of.issues.with_columns(state=pl.col("state").replace("active", "verifying"))
+    assert summary(replace(of, issues=verifying)).figures.n_active == 3
 
 
 def test_the_next_steps_are_told_in_order():
@@ -127,7 +126,7 @@ def test_the_last_gate_is_the_newest_with_what_failed_first():
 
 def test_an_empty_home_has_a_report_too():
     empty = summary(ReportTables())
-    assert empty.figures == (0, 0, None, None)
+    assert empty.figures == (0, 0, 0, 0, None, None, None)
     assert (empty.steps, empty.issues, empty.last_gate) == ((), (), None)
     assert (empty.queue.arms, empty.prevalence, empty.agreement, empty.proposals) == ((), (), (), ())
     assert "No issue is tracked yet" in empty.headline

@@ -1,5 +1,6 @@
 """The home of reviewed.py with an evaluator that was really generated, of planted traces, some of them in a queue."""
 
+from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from evalpipe.evaluators.artifact import Artifact
 from evalpipe.generation.on_lake import generate_for_issue
 from evalpipe.home import Home
 from evalpipe.ids import issue_id
-from evalpipe.tables import CANDIDATES, LABELS, TRACES
+from evalpipe.tables import CANDIDATES, ISSUE_RATES, LABELS, TRACES, VERDICT_COUNTS
 from evalpipe_tests.generation.made import QUICK
 from evalpipe_tests.generation.planted import NOW, planted
 from evalpipe_tests.review.made import CYCLE
@@ -53,4 +54,22 @@ def dossier_home(root: Path) -> Known:
         status=pl.Series(["reviewed", "queued", "reviewed", "reviewed"]),
     )
     home.lake.append_new(CANDIDATES, CANDIDATES.conform(rows))
+    _judge_traffic(home, generated.artifact)
     return Known(home, generated.artifact, read, unread, elsewhere, missed, false_alarm)
+
+
+def _judge_traffic(home: Home, artifact: Artifact) -> None:
+    """Weeks in which 2, 4, nobody knows, and 8 % of the traffic showed the issue; release 1.1 came in the second."""
+    of_it = {"issue_id": PLANTED, "evaluator_id": artifact.evaluator_id, "version": artifact.version}
+    monday = date(2026, 1, 5)
+    weeks = [
+        of_it
+        | {"first_day": monday + timedelta(weeks=n), "n_judged": 1_000, "n_flagged": 50, "confidence": 0.95}
+        | {"prevalence": share, "prevalence_lower": share and share / 2, "prevalence_upper": share and share * 1.25}
+        for n, share in enumerate([0.02, 0.04, None, 0.08])
+    ]
+    home.lake.replace(ISSUE_RATES, ISSUE_RATES.conform(pl.DataFrame(weeks)))
+    numbers = {c.name: 1 for c in VERDICT_COUNTS.columns if c.dtype in (pl.Int64, pl.Float64)}
+    for day, release in ((monday, "1.0"), (monday + timedelta(days=8), "1.1")):
+        row = numbers | of_it | {"day": day, "hour": 9, "service_name": "shop", "service_version": release}
+        home.lake.replace(VERDICT_COUNTS, VERDICT_COUNTS.conform(pl.DataFrame([row])), partition=day)

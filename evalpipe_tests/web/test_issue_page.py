@@ -61,6 +61,21 @@ def test_it_says_what_the_evaluator_does_and_is_trusted_with(shown: str, known: 
     assert "&#34;op&#34;: &#34;tool_before&#34;" in shown
 
 
+def test_it_says_how_common_the_issue_was_week_by_week(shown: str):
+    """Three weeks have a figure; a line joins the first two, since the third week has none. Release 1.1 is marked."""
+    section = shown[shown.index('id="common"') : shown.index('id="patterns"')]
+    assert "Share of traffic in 3 weeks, from 2.0 % to 8.0 %" in section
+    assert section.count("<circle") == 3
+    assert section.count('class="path held_out"') == 1
+    assert section.count('class="threshold"') == 1
+    assert "<bdi>1.1</bdi>" in section
+    assert "<td>26 Jan 2026</td><td>8.0 % [4.0, 10.0]</td><td>1,000 traces</td>" in section
+
+
+def test_an_issue_whose_traffic_nobody_judged_says_nothing_of_it(bare: Home):
+    assert 'id="common"' not in client(bare).get(ADDRESS).text
+
+
 def test_held_out_stands_first_and_in_sample_beside_it(shown: str, known: Known):
     quality = known.artifact.quality
     assert f"1.00 [{quality['mcc_lower']:.2f}, 1.00]" in shown

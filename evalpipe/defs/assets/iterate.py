@@ -6,24 +6,28 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
 from evalpipe.defs.partitions import BY_DAY, EVALUATORS_OF_ALL_ISSUES
 from evalpipe.defs.resources import HomeResource
 from evalpipe.defs.retries import asset
 from evalpipe.defs.spec import OWNERS, WHEN_INPUTS_CHANGE, spec
 from evalpipe.defs.tell import each_partition, preview, share, told
-from evalpipe.evaluators.on_lake import loaded, quality_of_all, trusted, verdicts_on
+from evalpipe.evaluators.on_lake import judging, loaded, quality_of_all, verdicts_on
 from evalpipe.gate.on_lake import gate
 from evalpipe.gate.render import markdown
-from evalpipe.plan import CODE_VERSIONS, WHOLE, expected
+from evalpipe.plan import CODE_VERSIONS, WHOLE, expected, verdicts_expected
+from evalpipe.quality.coverage import coverage_figures
 from evalpipe.report.on_lake import coverage_now, write_coverage_report
 from evalpipe.tables import (
     AGREEMENT,
     COVERAGE,
+    EVALUATOR_HEALTH,
     EVALUATOR_QUALITY,
     EVALUATORS,
     GATE_RUNS,
     ISSUE_PROPOSALS,
+    ISSUE_RATES,
     ISSUES,
     LABELS,
     PREVALENCE,
@@ -34,17 +38,34 @@ from evalpipe.tables import (
 )
 
 
+class VerdictsRequest(dg.Config):
+    """Whose evaluators judge: those of these issues; of all without any."""
+
+    issues: list[str] = Field(default_factory=list)
+
+
 @asset(**spec(VERDICTS, "iterate"), **BY_DAY, deps=[TRACES.name, TRACE_FEATURES.name, EVALUATORS_OF_ALL_ISSUES])
-def verdicts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
+def verdicts(context: dg.AssetExecutionContext, config: VerdictsRequest, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
-    should_be = expected(opened, "verdicts", home.now())
-    suite = loaded(trusted(opened.lake, opened.settings.quality))
+    should_be = verdicts_expected(opened, context.partition_keys, config.issues)
+    suite = loaded(judging(opened.lake, opened.settings.quality, config.issues))
 
     def make(key: str) -> dict[str, Any]:
-        rows = verdicts_on(opened.lake, date.fromisoformat(key), suite, opened.settings)
-        opened.lake.replace(VERDICTS, rows, partition=key, made_from=should_be.get(key))
-        figures = {"fail_share": share(rows["outcome"] == "fail"), "fault_share": share(rows["outcome"] == "fault")}
-        return told(opened, VERDICTS, rows, n_evaluators=len(suite), **figures)
+        found = verdicts_on(opened.lake, date.fromisoformat(key), suite, opened.settings)
+        opened.lake.replace(VERDICTS, found.rows, partition=key, made_from=should_be.get(key))
+        outcome = found.rows["outcome"]
+        return told(
+            opened,
+            VERDICTS,
+            found.rows,
+            n_evaluators=len(suite),
+            n_judged=found.n_judged,
+            n_reused=found.n_reused,
+            share_judged=found.share_judged,
+            n_faults=int((outcome == "fault").sum()),
+            fail_share=share(outcome == "fail"),
+            fault_share=share(outcome == "fault"),
+        )
 
     each_partition(context, context.partition_keys, make)
     return dg.MaterializeResult()
@@ -66,7 +87,7 @@ def evaluator_quality(home: HomeResource) -> dg.MaterializeResult:
 
 @asset(
     **spec(COVERAGE, "iterate"),
-    deps=[ISSUES.name, EVALUATOR_QUALITY.name, VERDICTS.name],
+    deps=[ISSUES.name, EVALUATOR_QUALITY.name, EVALUATOR_HEALTH.name, PREVALENCE.name, ISSUE_RATES.name, VERDICTS.name],
     automation_condition=WHEN_INPUTS_CHANGE,
 )
 def coverage(home: HomeResource) -> dg.MaterializeResult:
@@ -74,8 +95,14 @@ def coverage(home: HomeResource) -> dg.MaterializeResult:
     made_from = expected(opened, "coverage", home.now()).get(WHOLE)
     rows = coverage_now(opened.lake, opened.settings, home.now())
     opened.lake.append_new(COVERAGE, rows, made_from=made_from)
-    covered = rows.filter(pl.col("is_covered"))
-    figures = {"issue_coverage": share(rows["is_covered"]), "occurrence_coverage": covered["occurrence_share"].sum()}
+    found = coverage_figures(rows)
+    figures = {
+        "issue_coverage": found.issue_share,
+        "occurrence_coverage": found.occurrence_share,
+        "traffic_coverage": found.traffic_share,
+        "n_blocking": found.n_blocking,
+        "n_monitoring": found.n_monitoring,
+    }
     return dg.MaterializeResult(metadata=told(opened, COVERAGE, rows, **figures))
 
 
@@ -85,7 +112,7 @@ def coverage(home: HomeResource) -> dg.MaterializeResult:
     kinds={"html"},
     owners=OWNERS,
     code_version=CODE_VERSIONS["coverage_report"],
-    deps=[COVERAGE.name, QUEUE_YIELD.name, PREVALENCE.name, AGREEMENT.name, ISSUE_PROPOSALS.name],
+    deps=[COVERAGE.name, QUEUE_YIELD.name, PREVALENCE.name, AGREEMENT.name, ISSUE_PROPOSALS.name, ISSUE_RATES.name],
     automation_condition=WHEN_INPUTS_CHANGE,
 )
 def coverage_report(home: HomeResource) -> dg.MaterializeResult:
