@@ -137,7 +137,7 @@ def of_retired(evaluators: pl.DataFrame, issues: Issues) -> list[Alert]:
             headline=f"Evaluator retired: {_name(row['issue_id'], issues, row['failure_mode'])}",
             happened="It judges nothing any more; its history stays.",
             why=row["reason"],
-            what_next="Nothing, if that is so. Otherwise bring it back from the command line.",
+            what_next=f"Nothing, if that is so. Otherwise: evalpipe evaluators restore {row['issue_id']}",
             page=_issue_page(row["issue_id"]),
         )
         for row in retired.iter_rows(named=True)

@@ -8,8 +8,8 @@ import dagster as dg
 from evalpipe.dagster_home import ISSUE_TAG
 from evalpipe.defs.jobs import (
     ANNOTATED,
+    FOLLOWING,
     JUDGED,
-    MEASURED,
     OBSERVED,
     annotations_job,
     coverage_job,
@@ -134,11 +134,11 @@ def judging_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> d
 )
 def lifecycle_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult | dg.SkipReason:
     opened, now = home.open(), home.now()
-    waiting = [asset for asset in (stale(opened, name, now) for name in MEASURED) if asset.partitions]
+    waiting = [asset for asset in (stale(opened, name, now) for name in FOLLOWING) if asset.partitions]
     if not waiting:
         return dg.SkipReason("rates, states, verifications and coverage follow from what is known")
     inputs, names = inputs_of(waiting), [asset.asset for asset in waiting]
-    if is_made_now(context.instance, "coverage_job", MEASURED):
+    if is_made_now(context.instance, "coverage_job", FOLLOWING):
         return dg.SkipReason("a run makes them; what it leaves is asked for when it has ended")
     if context.cursor != inputs:
         # What follows a run of Dagster's is asked for by the automation, within its interval.

@@ -9,7 +9,7 @@ import polars as pl
 from evalpipe.defs.partitions import BY_DAY, CYCLES, cycle_of_partition
 from evalpipe.defs.resources import HomeResource
 from evalpipe.defs.retries import asset
-from evalpipe.defs.spec import spec
+from evalpipe.defs.spec import QUEUE_FRESH, spec
 from evalpipe.defs.tell import each_partition, share, told
 from evalpipe.errors import InputError
 from evalpipe.issues.frame import issue_frame
@@ -63,7 +63,12 @@ def trace_signals(context: dg.AssetExecutionContext, home: HomeResource) -> dg.M
     return dg.MaterializeResult()
 
 
-@asset(**spec(CANDIDATES, "annotate"), partitions_def=CYCLES, deps=[TRACE_SIGNALS.name, VERDICTS.name, LABELS.name])
+@asset(
+    **spec(CANDIDATES, "annotate"),
+    partitions_def=CYCLES,
+    deps=[TRACE_SIGNALS.name, VERDICTS.name, LABELS.name],
+    freshness_policy=QUEUE_FRESH,
+)
 def candidates(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     cycle = cycle_of_partition(context.partition_key)

@@ -11,7 +11,7 @@ from pydantic import Field
 from evalpipe.defs.partitions import BY_DAY, EVALUATORS_OF_ALL_ISSUES
 from evalpipe.defs.resources import HomeResource
 from evalpipe.defs.retries import asset
-from evalpipe.defs.spec import OWNERS, WHEN_INPUTS_CHANGE, spec
+from evalpipe.defs.spec import OWNERS, REPORT_FRESH, VERDICTS_FRESH, WHEN_INPUTS_CHANGE, spec
 from evalpipe.defs.tell import each_partition, preview, share, told
 from evalpipe.evaluators.on_lake import judging, loaded, quality_of_all, verdicts_on
 from evalpipe.gate.on_lake import gate
@@ -44,7 +44,12 @@ class VerdictsRequest(dg.Config):
     issues: list[str] = Field(default_factory=list)
 
 
-@asset(**spec(VERDICTS, "iterate"), **BY_DAY, deps=[TRACES.name, TRACE_FEATURES.name, EVALUATORS_OF_ALL_ISSUES])
+@asset(
+    **spec(VERDICTS, "iterate"),
+    **BY_DAY,
+    deps=[TRACES.name, TRACE_FEATURES.name, EVALUATORS_OF_ALL_ISSUES],
+    freshness_policy=VERDICTS_FRESH,
+)
 def verdicts(context: dg.AssetExecutionContext, config: VerdictsRequest, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     should_be = verdicts_expected(opened, context.partition_keys, config.issues)
@@ -112,6 +117,7 @@ def coverage(home: HomeResource) -> dg.MaterializeResult:
     kinds={"html"},
     owners=OWNERS,
     code_version=CODE_VERSIONS["coverage_report"],
+    freshness_policy=REPORT_FRESH,
     deps=[COVERAGE.name, QUEUE_YIELD.name, PREVALENCE.name, AGREEMENT.name, ISSUE_PROPOSALS.name, ISSUE_RATES.name],
     automation_condition=WHEN_INPUTS_CHANGE,
 )
