@@ -19,7 +19,7 @@ def asked(
     schedule: dg.ScheduleDefinition, home: Home, at: datetime, *, is_running: str = ""
 ) -> list[dg.RunRequest] | str:
     """The runs that the schedule asks for at this time, or why it asks for none."""
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.instance_for_test() as instance:
         if is_running:
             instance.create_run_for_job(defs.resolve_job_def(is_running))
         resources = {"home": HomeResource(root=str(home.root), at=at.isoformat())}

@@ -39,7 +39,8 @@ def left_alone(home: Home, instance: dg.DagsterInstance) -> list[Asked]:
     config = {"resources": {"home": {"config": {"root": resource.root, "at": resource.at}}}}
     cursors: dict[str, str | None] = {}
     asked: list[Asked] = []
-    seen, n_quiet = dg.evaluate_automation_conditions(defs, instance), 0
+    following = dg.AssetSelection.assets(*FOLLOWING)  # those that have a condition
+    seen, n_quiet = dg.evaluate_automation_conditions(defs, instance, following), 0
     for _ in range(_MAX_ROUNDS):
         n_before = len(asked)
         for sensor in _SENSORS:
@@ -62,7 +63,7 @@ def left_alone(home: Home, instance: dg.DagsterInstance) -> list[Asked]:
                 )
                 names = tuple(key.to_user_string() for key in keys or ())
                 asked.append(Asked(sensor.name, str(request.job_name), request.run_key, names))
-        seen = dg.evaluate_automation_conditions(defs, instance, cursor=seen.cursor)
+        seen = dg.evaluate_automation_conditions(defs, instance, following, cursor=seen.cursor)
         keys = [result.key for result in seen.results if not result.true_subset.is_empty]
         if keys:
             job = defs.resolve_implicit_global_asset_job_def()
