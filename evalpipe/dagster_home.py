@@ -34,6 +34,7 @@ concurrency:
     tag_concurrency_limits: [{{key: {issue_tag}, value: {{applyLimitPerUniqueValue: true}}, limit: 1}}]
   pools: {{default_limit: 1, granularity: op}}
 run_monitoring: {{enabled: true, max_runtime_seconds: 7200, free_slots_after_run_end_seconds: 60}}
+run_retries: {{enabled: true, max_retries: 2, retry_on_asset_or_op_failure: false}}
 """
 
 _WORKSPACE = """\

@@ -68,3 +68,7 @@ class UnreadableAnswerError(EvaluatorFaultError):
 
 class LakeConflictError(EvalpipeError):
     """Another writer changed a table between read and commit more often than the bounded retries allow."""
+
+
+class UndeliveredError(EvalpipeError):
+    """Whoever should have been told was not; it is tried again. The message never holds the address."""

@@ -14,6 +14,7 @@ from evalpipe.definitions import ASSETS
 from evalpipe.defs.checks import CHECKS
 from evalpipe.defs.partitions import BY_ISSUE, partition_of_cycle
 from evalpipe.defs.resources import HomeResource
+from evalpipe.defs.retries import NEVER_STARTED_AGAIN
 from evalpipe.errors import StateError
 from evalpipe.home import Home
 from evalpipe.plan import CODE_VERSIONS, stale
@@ -97,7 +98,7 @@ def materialise(
             raise_on_error=False,
             run_config=_QUIET | ({} if config is None else {"ops": {asset: {"config": dict(config)}}}),
             partition_key=selection.get("partition_key"),
-            tags=selection.get("tags", {}) | {PROCESS_TAG: str(os.getpid()), **_LOCATION},
+            tags=selection.get("tags", {}) | {PROCESS_TAG: str(os.getpid()), **_LOCATION, **NEVER_STARTED_AGAIN},
         )
         if not run.success:
             raise StateError(f"{asset} {selection} failed: {_why(run)}. The log is in the Dagster UI, run {run.run_id}")

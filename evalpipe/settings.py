@@ -196,6 +196,8 @@ class AlertSettings(_Stage):
     webhook_url: SecretStr | None = None  # takes Slack-compatible JSON by POST; None: nobody is told
     timeout_s: float = Field(default=10.0, gt=0)
     max_tries: int = Field(default=3, ge=1)  # of one message, within a minute
+    base_url: str | None = None  # where people reach `evalpipe serve`, such as https://evals.example.com: for links
+    dagster_url: str | None = None  # likewise Dagster's pages
 
 
 class GateSettings(_Stage):

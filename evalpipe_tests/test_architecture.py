@@ -37,6 +37,7 @@ ROOMS = (
     "demo",
     "home",
     "plan",
+    "alerts",
     "upkeep",
     "supervise",
     "dagster_home",

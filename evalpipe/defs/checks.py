@@ -1,4 +1,4 @@
-"""Asset checks: keys unique and never null, spans whose parent is missing, traffic that stopped coming."""
+"""Asset checks: keys unique and never null, spans whose parent is missing, traffic that stopped, issues that alarm."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -6,6 +6,9 @@ import dagster as dg
 import polars as pl
 
 from evalpipe.defs.resources import HomeResource
+from evalpipe.defs.tell import preview
+from evalpipe.issues.alarms import alarms
+from evalpipe.plan import TRANSITIONS
 from evalpipe.tables import (
     ANNOTATIONS,
     CANDIDATES,
@@ -73,6 +76,17 @@ def traffic_is_fresh(home: HomeResource) -> dg.AssetCheckResult:
     )
 
 
+@dg.asset_check(asset=TRANSITIONS, description="No issue escalates, and no solved one has returned.")
+def no_issue_is_alarming(home: HomeResource) -> dg.AssetCheckResult:
+    found = alarms(home.open().lake.read(ISSUE_EVENTS), home.now())
+    counts = {f"n_{flag}": found.filter(pl.col("flag") == flag).height for flag in ("escalating", "regressed")}
+    return dg.AssetCheckResult(
+        passed=found.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={**counts, "issues": preview(found, n_rows=max(1, found.height))},
+    )
+
+
 _KEYED = (
     SPANS,
     TRACES,
@@ -89,7 +103,7 @@ _KEYED = (
     EVALUATOR_QUALITY,
 )
 
-CHECKS = [*map(_key_check, _KEYED), few_orphans, traffic_is_fresh]
+CHECKS = [*map(_key_check, _KEYED), few_orphans, traffic_is_fresh, no_issue_is_alarming]
 
 
 def _made_in_this_run(context: dg.AssetCheckExecutionContext, home: HomeResource, table: Table) -> pl.LazyFrame:

@@ -17,6 +17,9 @@ MEASURED = (
 )
 """What one run measures: agreement with people, rates in traffic, what these say of the issues, and coverage."""
 
+FOLLOWING = tuple(asset for asset in MEASURED if asset != "traffic_drift")
+"""Of these, what follows its inputs within minutes; the drift of traffic compares weeks, and is made every night."""
+
 observe_job = dg.define_asset_job(
     "observe_job",
     dg.AssetSelection.assets(*OBSERVED),

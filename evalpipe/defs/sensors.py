@@ -1,32 +1,39 @@
 """Sensors: what landed is taken in, and just the issues whose labels changed are generated again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 
 import dagster as dg
 
 from evalpipe.dagster_home import ISSUE_TAG
-from evalpipe.defs.jobs import ANNOTATED, JUDGED, OBSERVED, annotations_job, generate_job, observe_job, verdicts_job
+from evalpipe.defs.jobs import (
+    ANNOTATED,
+    FOLLOWING,
+    JUDGED,
+    OBSERVED,
+    annotations_job,
+    coverage_job,
+    generate_job,
+    observe_job,
+    verdicts_job,
+)
 from evalpipe.defs.partitions import BY_ISSUE
+from evalpipe.defs.requests import (
+    MAX_FAILURES,
+    asked_again_tags,
+    inputs_of,
+    is_made_now,
+    is_running,
+    judging,
+    n_failed,
+    needs_a_person,
+    range_tags,
+)
 from evalpipe.defs.resources import HomeResource
 from evalpipe.ids import content_hash
 from evalpipe.plan import due_issues, stale, traffic_days
 from evalpipe.ranges import day_ranges, days_around
 from evalpipe.tables import SPANS
-
-_RANGE_START = "dagster/asset_partition_range_start"
-_RANGE_END = "dagster/asset_partition_range_end"
-
-
-_MAX_FAILURES = 3  # of runs with the same inputs: what failed three times needs a person
-_INPUTS_TAG = "evalpipe/inputs"
-_UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dg.sensor(
@@ -47,29 +54,24 @@ def landing_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> d
     reach = opened.settings.observe.window_days
     beside = {near for day in new_spans for near in days_around(date.fromisoformat(day), reach)}
     touched = sorted(days | {str(day) for day in beside.intersection(traffic_days(opened))})
-    inputs = [[asset.asset, sorted(asset.should_be.items()), sorted(asset.made_from.items())] for asset in waiting]
-    return _until_it_fails_for_good(context, "observe_job", touched, content_hash(inputs))
+    return _until_it_fails_for_good(context, "observe_job", touched, inputs_of(waiting))
 
 
 def _until_it_fails_for_good(
     context: dg.SensorEvaluationContext, job_name: str, days: Sequence[str], inputs: str
 ) -> dg.SensorResult | dg.SkipReason:
     """A run for each range of days. One that failed is started again, unless it fails on the same inputs again."""
-    going_on = dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED)
-    if context.instance.get_runs(going_on, limit=1):
+    if is_running(context.instance, job_name):
         return dg.SkipReason(f"{job_name} is running; what it leaves is asked for when it has ended")
-    failed = dg.RunsFilter(job_name=job_name, statuses=[dg.DagsterRunStatus.FAILURE], tags={_INPUTS_TAG: inputs})
-    n_failed = len(context.instance.get_runs(failed, limit=_MAX_FAILURES))
-    if n_failed >= _MAX_FAILURES:
-        return dg.SkipReason(
-            f"{job_name} failed {n_failed} times on the same input; look at its last run, then rerun it"
-        )
+    failures = n_failed(context.instance, job_name, inputs)
+    if failures >= MAX_FAILURES:
+        return needs_a_person(job_name)
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
                 job_name=job_name,
-                run_key=f"{job_name}:{first}:{last}:{inputs}:{n_failed}",
-                tags={_RANGE_START: first, _RANGE_END: last, _INPUTS_TAG: inputs},
+                run_key=f"{job_name}:{first}:{last}:{inputs}:{failures}",
+                tags=range_tags(first, last) | asked_again_tags(inputs),
             )
             for first, last in day_ranges(days)
         ]
@@ -114,31 +116,44 @@ def annotation_sensor(home: HomeResource) -> dg.SensorResult | dg.SkipReason:
 def judging_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult | dg.SkipReason:
     opened, now = home.open(), home.now()
     if inputs := stale(opened, "verdicts", now).should_be:
-        return _judging(inputs, JUDGED)
+        return dg.SensorResult(run_requests=judging(inputs, JUDGED))
     if inputs := stale(opened, "verdict_counts", now).should_be:
-        going_on = dg.RunsFilter(job_name="verdicts_job", statuses=_UNFINISHED)
-        if context.instance.get_runs(going_on, limit=1):
+        if is_running(context.instance, "verdicts_job"):
             return dg.SkipReason("verdicts_job is running; it counts what it has judged")
         # Judged days whose counting was cut off: they are not judged again for it.
-        return _judging(inputs, JUDGED[1:])
+        return dg.SensorResult(run_requests=judging(inputs, JUDGED[1:]))
     return dg.SkipReason("every day in the window was judged by the suite as it stands")
 
 
-def _judging(inputs: Mapping[str, int], assets: Sequence[str]) -> dg.SensorResult:
-    """A run for each range of days, of these assets of the job."""
-    # The key of a run is its inputs, so that Dagster starts it once.
-    return dg.SensorResult(
-        run_requests=[
-            dg.RunRequest(
-                job_name="verdicts_job",
-                run_key=f"verdicts_job:{first}:{last}:"
-                + content_hash([inputs[day] for day in sorted(inputs) if first <= day <= last]),
-                tags={_RANGE_START: first, _RANGE_END: last},
-                asset_selection=[dg.AssetKey(asset) for asset in assets],
-            )
-            for first, last in day_ranges(list(inputs))
-        ]
+@dg.sensor(
+    jobs=[coverage_job],
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="What changed tables without a run of Dagster's, as a gate in CI or a decision on a page does: rates, "
+    "the issues' states, verifications and coverage follow it.",
+)
+def lifecycle_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult | dg.SkipReason:
+    opened, now = home.open(), home.now()
+    waiting = [asset for asset in (stale(opened, name, now) for name in FOLLOWING) if asset.partitions]
+    if not waiting:
+        return dg.SkipReason("rates, states, verifications and coverage follow from what is known")
+    inputs, names = inputs_of(waiting), [asset.asset for asset in waiting]
+    if is_made_now(context.instance, "coverage_job", FOLLOWING):
+        return dg.SkipReason("a run makes them; what it leaves is asked for when it has ended")
+    if context.cursor != inputs:
+        # What follows a run of Dagster's is asked for by the automation, within its interval.
+        said = f"{', '.join(names)}: asked for if they are still as they are at the next tick"
+        return dg.SensorResult(skip_reason=said, cursor=inputs)
+    failures = n_failed(context.instance, "coverage_job", inputs)
+    if failures >= MAX_FAILURES:
+        return needs_a_person("coverage_job")
+    request = dg.RunRequest(
+        job_name="coverage_job",
+        run_key=f"lifecycle:{inputs}:{failures}",
+        tags=asked_again_tags(inputs),
+        asset_selection=[dg.AssetKey(name) for name in names],
     )
+    return dg.SensorResult(run_requests=[request], cursor=inputs)
 
 
 automation = dg.AutomationConditionSensorDefinition(
@@ -149,4 +164,10 @@ automation = dg.AutomationConditionSensorDefinition(
     description="Quality, coverage and the report follow their inputs.",
 )
 
-SENSORS: Sequence[dg.SensorDefinition] = [landing_sensor, annotation_sensor, judging_sensor, automation]
+SENSORS: Sequence[dg.SensorDefinition] = [
+    landing_sensor,
+    annotation_sensor,
+    judging_sensor,
+    lifecycle_sensor,
+    automation,
+]

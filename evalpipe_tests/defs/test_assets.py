@@ -13,7 +13,9 @@ from evalpipe.defs.resources import HomeResource
 from evalpipe.defs.schedules import annotation_cycle
 from evalpipe.errors import InputError
 from evalpipe.home import Home
-from evalpipe.tables import EVALUATORS, GATE_RUNS, ISSUES, SPANS, TRACES
+from evalpipe.issues.events import event
+from evalpipe.issues.replay import replay
+from evalpipe.tables import EVALUATORS, GATE_RUNS, ISSUE_EVENTS, ISSUES, SPANS, TRACES
 
 
 def materialise(home: Home, asset: str, **how: object) -> dg.ExecuteInProcessResult:
@@ -115,3 +117,23 @@ def test_monday_morning_builds_the_queue_of_the_week_that_ended():
 def test_a_time_without_its_zone_is_refused():
     with pytest.raises(InputError, match="no time zone"):
         HomeResource(at="2026-03-09T06:00:00").now()
+
+
+def test_a_check_warns_while_an_issue_escalates_and_names_it(home_copy: Home):
+    active = home_copy.lake.read(ISSUES, pl.col("state") == "active").row(0, named=True)
+    before = replay(home_copy.lake.read(ISSUE_EVENTS))[active["issue_id"]]
+    said = {"n_flagged": 40, "n_usual": 9.5}
+    escalated = event(before, "escalated", author="pipeline", now=datetime(2026, 3, 20, tzinfo=UTC), evidence=said)
+    home_copy.lake.append_new(ISSUE_EVENTS, escalated)
+    run = materialise(home_copy, "issue_transitions")
+    (check,) = [check for check in run.get_asset_check_evaluations() if check.check_name == "no_issue_is_alarming"]
+    assert run.success
+    assert (check.passed, check.severity, check.metadata["n_escalating"].value) == (
+        False,
+        dg.AssetCheckSeverity.WARN,
+        1,
+    )
+    table = check.metadata["issues"]
+    assert isinstance(table, dg.TableMetadataValue)
+    assert table.records[0].data["name"] == active["name"]
+    assert '"n_flagged": 40' in str(table.records[0].data["evidence"])

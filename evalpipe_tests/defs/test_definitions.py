@@ -45,6 +45,9 @@ def test_sensors_and_schedules_run_without_being_switched_on():
         "landing_sensor",
         "annotation_sensor",
         "judging_sensor",
+        "lifecycle_sensor",
+        "alert_sensor",
+        "failure_sensor",
         "automation",
     }
     assert all(s.default_status == dg.DefaultSensorStatus.RUNNING for s in defs.sensors or [])

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -11,10 +12,10 @@ import pytest
 from evalpipe.definitions import defs
 from evalpipe.defs.jobs import ANNOTATED
 from evalpipe.defs.resources import HomeResource
-from evalpipe.defs.sensors import annotation_sensor, judging_sensor, landing_sensor
+from evalpipe.defs.sensors import annotation_sensor, judging_sensor, landing_sensor, lifecycle_sensor
 from evalpipe.home import Home
 from evalpipe.review.on_lake import deliver
-from evalpipe.tables import ANNOTATIONS, EVALUATORS, ISSUES, LABELS, TRACES, VERDICT_COUNTS, VERDICTS
+from evalpipe.tables import ANNOTATIONS, EVALUATORS, GATE_RUNS, ISSUES, LABELS, TRACES, VERDICT_COUNTS, VERDICTS
 from evalpipe_tests.cli.test_bad_input import otlp_line
 
 
@@ -155,3 +156,29 @@ def test_an_unreadable_ledger_is_an_error_not_an_empty_landing(home_copy: Home, 
     monkeypatch.setattr("evalpipe.otlp.landing.Landing.days", broken)
     with pytest.raises(OSError, match="disk gone"):
         tick(landing_sensor, home_copy)
+
+
+def test_a_gate_of_ci_is_followed_a_tick_later_while_no_run_makes_it_and_three_times_at_most(home_copy: Home):
+    run = home_copy.lake.read(GATE_RUNS).head(1)
+    home_copy.lake.append_new(GATE_RUNS, run.with_columns(gate_id=pl.lit("g_of_ci")))
+    at = datetime(2026, 3, 20, tzinfo=UTC).isoformat()
+    resources = {"home": HomeResource(root=str(home_copy.root), at=at)}
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def ticked(cursor: str | None) -> Any:
+            context = dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources)
+            return lifecycle_sensor.evaluate_tick(context)
+
+        first = ticked(None)
+        assert "still as they are at the next tick" in str(first.skip_message)
+        keys = set()
+        for _ in range(3):
+            (request,) = ticked(first.cursor).run_requests or ()
+            assert (request.job_name, request.tags["dagster/max_retries"]) == ("coverage_job", "0")
+            assert dg.AssetKey("issue_transitions") in (request.asset_selection or ())
+            keys.add(request.run_key)
+            made = instance.create_run_for_job(defs.resolve_job_def("coverage_job"), tags=dict(request.tags))
+            assert "a run makes them" in str(ticked(first.cursor).skip_message)
+            instance.report_run_failed(made)
+        assert len(keys) == 3
+        assert "coverage_job failed 3 times" in str(ticked(first.cursor).skip_message)

@@ -8,7 +8,8 @@ import polars as pl
 
 from evalpipe.defs.partitions import BY_DAY, CYCLES, cycle_of_partition
 from evalpipe.defs.resources import HomeResource
-from evalpipe.defs.spec import spec
+from evalpipe.defs.retries import asset
+from evalpipe.defs.spec import QUEUE_FRESH, spec
 from evalpipe.defs.tell import each_partition, share, told
 from evalpipe.errors import InputError
 from evalpipe.issues.frame import issue_frame
@@ -34,7 +35,7 @@ from evalpipe.tables import (
 )
 
 
-@dg.asset(**spec(TRACE_FEATURES, "annotate"), **BY_DAY, deps=[TRACES.name])
+@asset(**spec(TRACE_FEATURES, "annotate"), **BY_DAY, deps=[TRACES.name])
 def trace_features(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     should_be = expected(opened, "trace_features", home.now())
@@ -48,7 +49,7 @@ def trace_features(context: dg.AssetExecutionContext, home: HomeResource) -> dg.
     return dg.MaterializeResult()
 
 
-@dg.asset(**spec(TRACE_SIGNALS, "annotate", {"scikitlearn"}), **BY_DAY, deps=[TRACE_FEATURES.name])
+@asset(**spec(TRACE_SIGNALS, "annotate", {"scikitlearn"}), **BY_DAY, deps=[TRACE_FEATURES.name])
 def trace_signals(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     should_be = expected(opened, "trace_signals", home.now())
@@ -62,7 +63,12 @@ def trace_signals(context: dg.AssetExecutionContext, home: HomeResource) -> dg.M
     return dg.MaterializeResult()
 
 
-@dg.asset(**spec(CANDIDATES, "annotate"), partitions_def=CYCLES, deps=[TRACE_SIGNALS.name, VERDICTS.name, LABELS.name])
+@asset(
+    **spec(CANDIDATES, "annotate"),
+    partitions_def=CYCLES,
+    deps=[TRACE_SIGNALS.name, VERDICTS.name, LABELS.name],
+    freshness_policy=QUEUE_FRESH,
+)
 def candidates(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     cycle = cycle_of_partition(context.partition_key)
@@ -75,7 +81,7 @@ def candidates(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Mate
     )
 
 
-@dg.asset(**spec(ANNOTATIONS, "annotate"))
+@asset(**spec(ANNOTATIONS, "annotate"))
 def annotations(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     results = take_in_inbox(opened.lake, opened.landing, opened.inbox, home.now())
@@ -87,7 +93,7 @@ def annotations(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Mat
     return dg.MaterializeResult(metadata=told(opened, ANNOTATIONS, rows, **figures))
 
 
-@dg.asset(**spec(ISSUE_EVENTS, "annotate"), deps=[ANNOTATIONS.name])
+@asset(**spec(ISSUE_EVENTS, "annotate"), deps=[ANNOTATIONS.name])
 def issue_events(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     made_from = expected(opened, "issue_events", home.now()).get(WHOLE)
@@ -99,7 +105,7 @@ def issue_events(home: HomeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=told(opened, ISSUE_EVENTS, new))
 
 
-@dg.asset(**spec(LABELS, "annotate"), deps=[ANNOTATIONS.name, ISSUE_EVENTS.name, TRACES.name])
+@asset(**spec(LABELS, "annotate"), deps=[ANNOTATIONS.name, ISSUE_EVENTS.name, TRACES.name])
 def labels(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     made_from = expected(opened, "labels", home.now()).get(WHOLE)
@@ -115,7 +121,7 @@ def labels(home: HomeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=told(opened, LABELS, rows, **figures))
 
 
-@dg.asset(**spec(ISSUES, "annotate"), deps=[ISSUE_EVENTS.name, LABELS.name])
+@asset(**spec(ISSUES, "annotate"), deps=[ISSUE_EVENTS.name, LABELS.name])
 def issues(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     made_from = expected(opened, "issues", home.now()).get(WHOLE)

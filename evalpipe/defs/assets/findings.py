@@ -4,6 +4,7 @@ import dagster as dg
 import polars as pl
 
 from evalpipe.defs.resources import HomeResource
+from evalpipe.defs.retries import asset
 from evalpipe.defs.spec import WHEN_INPUTS_CHANGE, spec
 from evalpipe.defs.tell import told
 from evalpipe.issues.grouping import mode_owners
@@ -27,7 +28,7 @@ from evalpipe.tables import (
 )
 
 
-@dg.asset(**spec(QUEUE_YIELD, "annotate"), deps=[CANDIDATES.name, ANNOTATIONS.name])
+@asset(**spec(QUEUE_YIELD, "annotate"), deps=[CANDIDATES.name, ANNOTATIONS.name])
 def queue_yield(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     made_from = expected(opened, "queue_yield", home.now()).get(WHOLE)
@@ -38,7 +39,7 @@ def queue_yield(home: HomeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=told(opened, QUEUE_YIELD, rows, **lifts))
 
 
-@dg.asset(**spec(AGREEMENT, "annotate"), deps=[ANNOTATIONS.name, ISSUE_EVENTS.name])
+@asset(**spec(AGREEMENT, "annotate"), deps=[ANNOTATIONS.name, ISSUE_EVENTS.name])
 def agreement(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     made_from = expected(opened, "agreement", home.now()).get(WHOLE)
@@ -49,7 +50,7 @@ def agreement(home: HomeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=told(opened, AGREEMENT, rows, **figures))
 
 
-@dg.asset(**spec(ISSUE_PROPOSALS, "annotate", {"scikitlearn"}), deps=[ISSUES.name, ANNOTATIONS.name])
+@asset(**spec(ISSUE_PROPOSALS, "annotate", {"scikitlearn"}), deps=[ISSUES.name, ANNOTATIONS.name])
 def issue_proposals(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     made_from = expected(opened, "issue_proposals", home.now()).get(WHOLE)
@@ -59,7 +60,7 @@ def issue_proposals(home: HomeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=told(opened, ISSUE_PROPOSALS, rows))
 
 
-@dg.asset(
+@asset(
     **spec(PREVALENCE, "iterate"),
     deps=[CANDIDATES.name, LABELS.name, ISSUES.name, VERDICTS.name],
     automation_condition=WHEN_INPUTS_CHANGE,

@@ -7,13 +7,14 @@ import polars as pl
 
 from evalpipe.defs.partitions import BY_ISSUE
 from evalpipe.defs.resources import HomeResource
+from evalpipe.defs.retries import asset
 from evalpipe.defs.spec import spec
 from evalpipe.defs.tell import told
 from evalpipe.generation.on_lake import generate_for_issue
 from evalpipe.tables import EVALUATORS, ISSUES, LABELS
 
 
-@dg.asset(
+@asset(
     **spec(EVALUATORS, "generate", {"gepa", "scikitlearn"}, is_alone=False),
     partitions_def=BY_ISSUE,
     deps=[ISSUES.name, LABELS.name],

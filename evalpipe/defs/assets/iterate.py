@@ -10,7 +10,8 @@ from pydantic import Field
 
 from evalpipe.defs.partitions import BY_DAY, EVALUATORS_OF_ALL_ISSUES
 from evalpipe.defs.resources import HomeResource
-from evalpipe.defs.spec import OWNERS, WHEN_INPUTS_CHANGE, spec
+from evalpipe.defs.retries import asset
+from evalpipe.defs.spec import OWNERS, REPORT_FRESH, VERDICTS_FRESH, WHEN_INPUTS_CHANGE, spec
 from evalpipe.defs.tell import each_partition, preview, share, told
 from evalpipe.evaluators.on_lake import judging, loaded, quality_of_all, verdicts_on
 from evalpipe.gate.on_lake import gate
@@ -44,7 +45,12 @@ class VerdictsRequest(dg.Config):
     issues: list[str] = Field(default_factory=list)
 
 
-@dg.asset(**spec(VERDICTS, "iterate"), **BY_DAY, deps=[TRACES.name, TRACE_FEATURES.name, EVALUATORS_OF_ALL_ISSUES])
+@asset(
+    **spec(VERDICTS, "iterate"),
+    **BY_DAY,
+    deps=[TRACES.name, TRACE_FEATURES.name, EVALUATORS_OF_ALL_ISSUES],
+    freshness_policy=VERDICTS_FRESH,
+)
 def verdicts(context: dg.AssetExecutionContext, config: VerdictsRequest, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     should_be = verdicts_expected(opened, context.partition_keys, config.issues)
@@ -71,7 +77,7 @@ def verdicts(context: dg.AssetExecutionContext, config: VerdictsRequest, home: H
     return dg.MaterializeResult()
 
 
-@dg.asset(
+@asset(
     **spec(EVALUATOR_QUALITY, "iterate"), deps=[LABELS.name, EVALUATORS.name], automation_condition=WHEN_INPUTS_CHANGE
 )
 def evaluator_quality(home: HomeResource) -> dg.MaterializeResult:
@@ -85,7 +91,7 @@ def evaluator_quality(home: HomeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=told(opened, EVALUATOR_QUALITY, rows, **figures))
 
 
-@dg.asset(
+@asset(
     **spec(COVERAGE, "iterate"),
     deps=[
         ISSUES.name,
@@ -113,12 +119,13 @@ def coverage(home: HomeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=told(opened, COVERAGE, rows, **figures))
 
 
-@dg.asset(
+@asset(
     description="The page that people look at: what is covered, how far each evaluator can be trusted, what is next.",
     group_name="iterate",
     kinds={"html"},
     owners=OWNERS,
     code_version=CODE_VERSIONS["coverage_report"],
+    freshness_policy=REPORT_FRESH,
     deps=[COVERAGE.name, QUEUE_YIELD.name, PREVALENCE.name, AGREEMENT.name, ISSUE_PROPOSALS.name, ISSUE_RATES.name],
     automation_condition=WHEN_INPUTS_CHANGE,
 )
@@ -145,7 +152,7 @@ class GateRequest(dg.Config):
     release: str = ""
 
 
-@dg.asset(**spec(GATE_RUNS, "iterate"), deps=[EVALUATORS.name, EVALUATOR_QUALITY.name])
+@asset(**spec(GATE_RUNS, "iterate"), deps=[EVALUATORS.name, EVALUATOR_QUALITY.name])
 def gate_runs(config: GateRequest, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     outcome = gate(

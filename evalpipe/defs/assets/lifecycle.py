@@ -3,6 +3,7 @@
 import dagster as dg
 
 from evalpipe.defs.resources import HomeResource
+from evalpipe.defs.retries import asset
 from evalpipe.defs.spec import WHEN_INPUTS_CHANGE, spec
 from evalpipe.defs.tell import told
 from evalpipe.issues.on_lake import transitions
@@ -29,7 +30,7 @@ _ABOUT_TRANSITIONS = {
 }
 
 
-@dg.asset(
+@asset(
     **{**spec(ISSUE_EVENTS, "iterate"), **_ABOUT_TRANSITIONS},
     deps=[*_EVIDENCE, GATE_RUNS.name],
     automation_condition=WHEN_INPUTS_CHANGE,
@@ -42,7 +43,7 @@ def issue_transitions(home: HomeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=told(opened, ISSUE_EVENTS, rows, **dict(rows["kind"].value_counts().rows())))
 
 
-@dg.asset(**spec(VERIFICATIONS, "iterate"), deps=[TRANSITIONS, *_EVIDENCE[1:]], automation_condition=WHEN_INPUTS_CHANGE)
+@asset(**spec(VERIFICATIONS, "iterate"), deps=[TRANSITIONS, *_EVIDENCE[1:]], automation_condition=WHEN_INPUTS_CHANGE)
 def verifications(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     made_from = expected(opened, "verifications", home.now()).get(WHOLE)

@@ -7,6 +7,7 @@ import dagster as dg
 
 from evalpipe.defs.partitions import BY_DAY
 from evalpipe.defs.resources import HomeResource
+from evalpipe.defs.retries import asset
 from evalpipe.defs.spec import WHEN_INPUTS_CHANGE, spec
 from evalpipe.defs.tell import each_partition, told
 from evalpipe.evaluators.on_lake import counts_on, rates_now
@@ -14,7 +15,7 @@ from evalpipe.plan import WHOLE, expected
 from evalpipe.tables import EVALUATOR_QUALITY, ISSUE_RATES, ISSUES, TRACES, VERDICT_COUNTS, VERDICTS
 
 
-@dg.asset(**spec(VERDICT_COUNTS, "iterate"), **BY_DAY, deps=[VERDICTS.name, TRACES.name])
+@asset(**spec(VERDICT_COUNTS, "iterate"), **BY_DAY, deps=[VERDICTS.name, TRACES.name])
 def verdict_counts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     should_be = expected(opened, "verdict_counts", home.now())
@@ -28,7 +29,7 @@ def verdict_counts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.
     return dg.MaterializeResult()
 
 
-@dg.asset(
+@asset(
     **spec(ISSUE_RATES, "iterate"),
     deps=[VERDICT_COUNTS.name, EVALUATOR_QUALITY.name],
     automation_condition=WHEN_INPUTS_CHANGE,

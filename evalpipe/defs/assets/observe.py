@@ -9,6 +9,7 @@ import polars as pl
 
 from evalpipe.defs.partitions import BY_DAY, SPANS_AROUND
 from evalpipe.defs.resources import HomeResource
+from evalpipe.defs.retries import asset
 from evalpipe.defs.spec import spec
 from evalpipe.defs.tell import each_partition, told, told_of
 from evalpipe.plan import CODE_VERSIONS, expected, made_from
@@ -16,7 +17,7 @@ from evalpipe.tables import RAW_OTLP, SESSIONS, SPANS, TRACES
 from evalpipe.traces.on_lake import roll_up_day, roll_up_sessions, take_in_day
 
 
-@dg.asset(**spec(RAW_OTLP, "observe", {"otlp"}), **BY_DAY)
+@asset(**spec(RAW_OTLP, "observe", {"otlp"}), **BY_DAY)
 def raw_otlp(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     should_be = expected(opened, "raw_otlp", home.now())
@@ -31,7 +32,7 @@ def raw_otlp(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Materi
     return dg.MaterializeResult()
 
 
-@dg.asset(**spec(SPANS, "observe"), **BY_DAY, deps=[RAW_OTLP.name])
+@asset(**spec(SPANS, "observe"), **BY_DAY, deps=[RAW_OTLP.name])
 def spans(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
 
@@ -47,7 +48,7 @@ def spans(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Materiali
     return dg.MaterializeResult()
 
 
-@dg.asset(**spec(TRACES, "observe"), **BY_DAY, deps=[dg.AssetDep(SPANS.name, partition_mapping=SPANS_AROUND)])
+@asset(**spec(TRACES, "observe"), **BY_DAY, deps=[dg.AssetDep(SPANS.name, partition_mapping=SPANS_AROUND)])
 def traces(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened, now = home.open(), home.now()
     should_be = expected(opened, "traces", now)
@@ -73,7 +74,7 @@ def traces(context: dg.AssetExecutionContext, home: HomeResource) -> dg.Material
     return dg.MaterializeResult()
 
 
-@dg.asset(**spec(SESSIONS, "observe"), **BY_DAY, deps=[TRACES.name])
+@asset(**spec(SESSIONS, "observe"), **BY_DAY, deps=[TRACES.name])
 def sessions(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     should_be = expected(opened, "sessions", home.now())

@@ -4,6 +4,7 @@ import dagster as dg
 import polars as pl
 
 from evalpipe.defs.resources import HomeResource
+from evalpipe.defs.retries import asset
 from evalpipe.defs.spec import OWNERS, WHEN_INPUTS_CHANGE, spec
 from evalpipe.defs.tell import preview, told
 from evalpipe.evaluators.health import health_of_all
@@ -24,7 +25,7 @@ from evalpipe.tables import (
 
 
 # Made every night, not with each trace that arrives: it compares weeks.
-@dg.asset(**spec(TRAFFIC_DRIFT, "iterate"), deps=[TRACES.name, TRACE_FEATURES.name])
+@asset(**spec(TRAFFIC_DRIFT, "iterate"), deps=[TRACES.name, TRACE_FEATURES.name])
 def traffic_drift(home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     made_from = expected(opened, "traffic_drift", home.now()).get(WHOLE)
@@ -36,7 +37,7 @@ def traffic_drift(home: HomeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=told(opened, TRAFFIC_DRIFT, rows, n_shifted=n_shifted, **figures))
 
 
-@dg.asset(
+@asset(
     **spec(EVALUATOR_HEALTH, "iterate"),
     deps=[EVALUATOR_QUALITY.name, TRAFFIC_DRIFT.name],
     automation_condition=WHEN_INPUTS_CHANGE,
@@ -50,7 +51,7 @@ def evaluator_health(home: HomeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata=told(opened, EVALUATOR_HEALTH, rows, n_demoted=n_demoted))
 
 
-@dg.asset(
+@asset(
     description="Evaluators that have outlived their use retired, each with its reason; a person can take it back.",
     group_name="iterate",
     kinds={"polars", "deltalake"},

@@ -3,12 +3,13 @@
 import dagster as dg
 
 from evalpipe.defs.resources import HomeResource
+from evalpipe.defs.retries import asset
 from evalpipe.defs.spec import OWNERS
 from evalpipe.defs.tell import preview
 from evalpipe.upkeep import upkeep
 
 
-@dg.asset(
+@asset(
     description="Small files of every table compacted, files that no kept version needs and expired segments removed.",
     group_name="upkeep",
     kinds={"deltalake"},
