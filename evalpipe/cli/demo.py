@@ -11,8 +11,8 @@ from evalpipe.cli.show import err, home_of, interval, out, show, tell
 def demo(
     context: typer.Context,
     weeks: Annotated[
-        int, typer.Option(min=1, max=12, help="Weeks of simulated traffic; from 8 on the whole story is told.")
-    ] = 8,
+        int, typer.Option(min=1, max=12, help="Weeks of simulated traffic; from 9 on the whole story is told.")
+    ] = 9,
 ) -> None:
     """The whole loop on simulated traffic, into an empty home; takes a few minutes.
 

@@ -113,6 +113,9 @@ def _deployed(issue: IssueState, exposure: Exposure) -> _Found | None:
 
 def _verified(issue: IssueState, exposure: Exposure, settings: VerificationSettings) -> _Found | None:
     said = first_proof(issue.fixed_in, issue.deployed_at, exposure, settings)
+    back = _back_before_proof(issue, exposure, settings)
+    if back is not None and (said is None or said.decided_at is None or back.at <= said.decided_at):
+        return back
     if said is None or said.decided_at is None:
         return None
     kind = "verified" if said.finding == "solved" else "refuted"
@@ -120,6 +123,21 @@ def _verified(issue: IssueState, exposure: Exposure, settings: VerificationSetti
     names += ("n_passes_failing", "rate_before", "rate_upper", "target_rate", "confidence")
     figures = {name: getattr(said, name) for name in names}
     return _Found(kind, said.decided_at, figures | {"releases": list(said.releases)})
+
+
+def _back_before_proof(issue: IssueState, exposure: Exposure, settings: VerificationSettings) -> _Found | None:
+    """A release after the fixed one shows the failure again. The quiet of the one before must not hide it, nor may it
+    hide that the fix was one."""
+    if issue.deployed_at is None:
+        return None
+    fixed, *later = exposure.releases_from(issue.deployed_at) or [""]
+    since = issue.deployed_at
+    said = recurrence(since, exposure.of(later, since), exposure.of([fixed], since), settings)
+    if said.at is None:
+        return None
+    reason = f"back before the fix was proven: {said.reason}"
+    figures = {"finding": "returned", "reason": reason, "n_exposed": said.n_exposed, "n_flagged": said.n_flagged}
+    return _Found("refuted", said.at, figures | _named(said.release))
 
 
 def _recurred(issue: IssueState, exposure: Exposure, settings: VerificationSettings) -> _Found | None:

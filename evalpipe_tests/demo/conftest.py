@@ -8,7 +8,7 @@ import pytest
 from evalpipe.demo.traffic import DemoPlan, WeekTraffic, week_of_traffic
 from evalpipe_tests.demo.wire import WireTrace, traces_in
 
-PLAN = DemoPlan(start_day=date(2026, 10, 19), n_weeks=7)
+PLAN = DemoPlan(start_day=date(2026, 10, 19), n_weeks=8)
 SMALL_PLAN = DemoPlan(start_day=date(2026, 10, 19), n_weeks=2, sessions_per_day=5)
 
 

@@ -126,6 +126,17 @@ def test_a_fix_that_people_see_failing_is_refuted_and_the_issue_is_active_again(
     assert (kinds, end.state, end.fixed_in, end.has_returned) == (["refuted"], "active", None, False)
 
 
+def test_a_release_that_brings_it_back_before_the_fix_is_proven_refutes_it_whatever_the_quiet_before():
+    quiet = [(7.0 + n, "1.1", 100, 0) for n in range(20)]
+    back = [(27.0 + n, "1.2", 100, 4) for n in range(7)]
+    seen = replace(NOTHING, exposure=exposure(hours(*BEFORE, *quiet, *back)))
+    found = transition(state_of(issue("verifying")), seen, SETTINGS)
+    assert found is not None
+    evidence = json.loads(found["evidence"].item())
+    assert (found["kind"].item(), evidence["finding"], evidence["release"]) == ("refuted", "returned", "1.2")
+    assert day(27) <= found["at"].item() <= day(31)
+
+
 def test_a_solved_failure_that_comes_back_is_active_regressed_and_linked_to_its_release():
     back = [(20.0 + n, "1.2", 100, 5) for n in range(7)]
     seen = replace(NOTHING, exposure=exposure(hours(*BEFORE, (7, "1.1", 400, 1), *back)))
