@@ -201,7 +201,7 @@ def _production_alarms(
         by = {name: row[name] for name in ("issue_id", "evaluator_id", "version", "mcc")}
         if issue.state == "resolved":
             found += _recurred(issue, mine, known, seen, row, by, monday, until, settings)
-        elif issue.state in TRACKED and not issue.is_escalating:
+        elif issue.state in TRACKED:
             found += _escalated(mine, seen, by, monday, until, settings)
     return found
 

@@ -68,7 +68,8 @@ class Known:
 def known_at(history: History, at: datetime | None, settings: Settings) -> Known:
     """What was known just before `at` (UTC); None: all that is known today.
 
-    Demotions are not part of it: EVALUATOR_HEALTH keeps no past.
+    Demotions are not part of it: EVALUATOR_HEALTH keeps no past. An event counts from its date, which is that of its
+    evidence: where the pipeline found it only later, it is known a little early.
     """
 
     def before(frame: pl.DataFrame, column: str) -> pl.DataFrame:

@@ -43,6 +43,9 @@ _RANDOM = "control"  # the arm of the queue that is drawn without regard to what
 _KEPT = ("evaluator_id", "version", "trace_id", "day", "issue_id", "outcome", "inclusion_probability")
 
 
+_METHOD = 1  # of telling and of judging what was told: a backtest by other rules is another one
+
+
 class Backtest(NamedTuple):
     """A backtest: its range and its BACKTESTS rows, which may be none."""
 
@@ -61,7 +64,8 @@ def backtest(
     Each week is told by what was known on its Monday, 00:00 UTC. A rule or learned evaluator judges what it has not
     judged yet; a judge is not asked again, since that costs money: what it said of its sample counts. `progress` is
     called with the weeks of traffic that are judged and their number. The same history has the same id and is kept
-    once. Raises InputError where `last` comes before `first`, StateError where the range has no traffic.
+    once; a later annotation makes another history, since it changes what is known today. Raises InputError where `last`
+    comes before `first`, StateError where the range has no traffic.
     """
     if last < first:
         raise InputError(f"--to {last} comes before --from {first}: give the first day, then the last")
@@ -89,7 +93,7 @@ def backtest(
         gates=pl.concat(
             [pl.DataFrame(schema=GATES), *(gates_of_week(each, seen, day, last, settings) for each, day in by_week)]
         ),
-        regressions=regressions(today, rates, history.events, releases, weeks[0], last),
+        regressions=regressions(today, rates, history.events, releases, weeks[0], last, settings.verification),
         rates=rates,
         evaluators=history.evaluators,
     )
@@ -189,10 +193,13 @@ def _judged(
     artifacts = {(each.evaluator_id, each.version): each for each in loaded(rows)}
     days = pl.date_range(begin, last, eager=True).to_list()
     n_weeks = -(-len(days) // 7)
+    in_range = pl.col("day").is_between(begin, last)
+    with_traffic = set(lake.scan(TRACES).filter(in_range, CLOSED).select("day").unique().collect()["day"])
     parts: list[_Day] = []
     for number, day in enumerate(days):
         on_day = wanted.filter(pl.col("first") <= day, pl.col("until") > day).select(_VERSION).sort(_VERSION)
-        parts.append(_day(lake, day, [artifacts[key] for key in on_day.iter_rows()], history.annotated, settings))
+        if day in with_traffic:
+            parts.append(_day(lake, day, [artifacts[key] for key in on_day.iter_rows()], history.annotated, settings))
         if progress is not None and (number % 7 == 6 or number == len(days) - 1):
             progress(number // 7 + 1, n_weeks)
     return Seen(
@@ -294,6 +301,7 @@ def _id_of(first: date, last: date, history: History, seen: Seen, settings: Sett
     }
     stages = (settings.gate, settings.quality, settings.monitor, settings.verification, settings.review)
     question = {
+        "method": _METHOD,
         "range": [first.isoformat(), last.isoformat()],
         "inputs": {name: _sha256(frame) for name, frame in frames.items()},
         "settings": [stage.model_dump(mode="json") for stage in stages],

@@ -12,6 +12,7 @@ import polars as pl
 
 from evalpipe.backtest.known import Known, start_of
 from evalpipe.backtest.traffic import Seen
+from evalpipe.issues.replay import root_of
 from evalpipe.pages import counted
 from evalpipe.settings import Settings
 from evalpipe.tables import BACKTESTS
@@ -43,10 +44,11 @@ def outcome_frame(replayed: Replayed, backtest_id: str, settings: Settings) -> p
     it. Alarms of a release that had regressed before the first day are neither: they are told, late or again.
     """
     began_before = replayed.rates.filter("is_more", pl.col("first_seen") < start_of(replayed.first))
-    alarms = replayed.alarms.sort("at", "how")
+    alarms = _of_today(replayed.alarms, replayed.today).sort("at", "how")
+    gates = _of_today(replayed.gates, replayed.today)
     caught = (
         replayed.regressions.join(alarms, on=_KEY, how="left")
-        .filter(pl.col("at").is_null() | (pl.col("at") > pl.col("regressed_at")))
+        .filter(pl.col("at").is_null() | (pl.col("at") >= pl.col("regressed_at")))
         .sort("at", "how")
         .unique(_KEY, keep="first", maintain_order=True)
     )
@@ -62,7 +64,7 @@ def outcome_frame(replayed: Replayed, backtest_id: str, settings: Settings) -> p
         pl.concat([caught, uncaught, false], how="diagonal")
         .join(replayed.rates.select(*_KEY, *figures), on=_KEY, how="left")
         .join(replayed.seen.releases.select("service_name", "release", "before"), on=_KEY[1:], how="left")
-        .join(replayed.gates.unique(_KEY, keep="first", maintain_order=True), on=_KEY, how="left")
+        .join(gates.unique(_KEY, keep="first", maintain_order=True), on=_KEY, how="left")
         .with_columns(
             is_false_alarm=pl.col("regressed_at").is_null(),
             since=pl.coalesce("regressed_at", "at"),
@@ -75,6 +77,12 @@ def outcome_frame(replayed: Replayed, backtest_id: str, settings: Settings) -> p
         return BACKTESTS.empty()
     named = pl.DataFrame(rows, infer_schema_length=None).with_columns(confidence=pl.lit(settings.monitor.confidence))
     return BACKTESTS.conform(named)
+
+
+def _of_today(told: pl.DataFrame, today: Known) -> pl.DataFrame:
+    """What was told of an issue that was merged since was told of the one that took it over."""
+    roots = {issue_id: root_of(today.issues, issue_id).issue_id for issue_id in today.issues}
+    return told.with_columns(pl.col("issue_id").replace(roots))
 
 
 def _row(row: dict[str, Any], replayed: Replayed, backtest_id: str) -> dict[str, Any]:
@@ -111,7 +119,8 @@ def _exposed(row: dict[str, Any], replayed: Replayed) -> int:
 def _in_words(row: dict[str, Any], replayed: Replayed) -> str:
     """Why it was caught when it was, or why not."""
     since = [week for week in replayed.weeks if week.at is not None and week.at + timedelta(weeks=1) > row["since"]]
-    told = {week.at: _watcher(week, row["issue_id"]) for week in since}
+    mine = [each for each, issue in replayed.today.issues.items() if row["issue_id"] in (each, issue.merged_into)]
+    told = {week.at: _watcher(week, mine) for week in since}
     trusted_from = next((at for at, watcher in told.items() if watcher is not None), None)
     waited = (
         ""
@@ -126,24 +135,24 @@ def _in_words(row: dict[str, Any], replayed: Replayed) -> str:
             f"{waited}missed: {watcher['evaluator_id']} version {watcher['version']}, with an MCC of "
             f"{watcher['mcc']:.2f}, watched and saw no rise beyond noise"
         )
-    return f"nobody could: {_why_nobody(row['issue_id'], replayed, since)}"
+    return f"nobody could: {_why_nobody(mine, replayed, since)}"
 
 
-def _watcher(week: Known, issue_id: str) -> dict[str, Any] | None:
-    return next(week.trusted.filter(pl.col("issue_id") == issue_id).iter_rows(named=True), None)
+def _watcher(week: Known, issue_ids: Sequence[str]) -> dict[str, Any] | None:
+    return next(week.trusted.filter(pl.col("issue_id").is_in(issue_ids)).iter_rows(named=True), None)
 
 
-def _why_nobody(issue_id: str, replayed: Replayed, weeks: Sequence[Known]) -> str:
-    made = replayed.evaluators.filter(pl.col("issue_id") == issue_id, pl.col("status") != "retired")["created_at"].min()
-    untrusted = [week.suite.filter(pl.col("issue_id") == issue_id) for week in weeks]
-    if any(not suite.is_empty() for suite in untrusted):
+def _why_nobody(issue_ids: Sequence[str], replayed: Replayed, weeks: Sequence[Known]) -> str:
+    of_issue = pl.col("issue_id").is_in(issue_ids)
+    if any(not week.suite.filter(of_issue).is_empty() for week in weeks):
         return "its evaluator was not good enough to be trusted"
     first = weeks[0] if weeks else replayed.today
-    labels = first.labels.filter(pl.col("issue_id") == issue_id, "is_failure").height
-    annotated = f"people had annotated {counted(labels, 'trace')} that show it"
+    n_failures = first.labels.filter(of_issue, "is_failure").height
+    annotated = f"people had annotated {counted(n_failures, 'trace')} that show it when the week began"
+    made = replayed.evaluators.filter(of_issue, pl.col("status") != "retired")["created_at"].min()
     if not isinstance(made, datetime):
         return f"it has no evaluator to this day; {annotated}"
-    return f"its first evaluator was made on {made:%Y-%m-%d}; {annotated} when the week began"
+    return f"its first evaluator was made on {made:%Y-%m-%d}; {annotated}"
 
 
 def _false_in_words(row: dict[str, Any]) -> str:

@@ -11,7 +11,8 @@ than before, for one of these reasons:
 - recurred, reopened or escalated: an event of the issue says so. It is of the release that the event names, else of the
   one that was seen last before it.
 
-It begins with the release, one of an event no earlier than the issue was solved, an escalation with its event. What is
+It begins with the release, one of an event no earlier than the issue was solved, an escalation with the hours that
+showed it. What is
 known today may be wrong: a rise that is not beyond noise in the traffic there was is none, one in twenty releases
 without one may look so by chance at the usual confidence, and an evaluator that a new release fools misleads the truth
 as well. Traces of one session fail together more often than the intervals know.
@@ -32,7 +33,7 @@ from evalpipe.quality.confusion import Confusion
 from evalpipe.quality.intervals import difference_interval, wilson_of_share
 from evalpipe.quality.prevalence import Judged, corrected_prevalence
 from evalpipe.quality.sampling import Estimate
-from evalpipe.settings import Settings
+from evalpipe.settings import Settings, VerificationSettings
 from evalpipe.tables import SETTLED, UTC
 
 REGRESSIONS = pl.Schema(
@@ -74,7 +75,13 @@ def rates_by_release(today: Known, seen: Seen, read: pl.DataFrame, settings: Set
 
 
 def regressions(
-    today: Known, rates: pl.DataFrame, events: pl.DataFrame, releases: pl.DataFrame, first: date, last: date
+    today: Known,
+    rates: pl.DataFrame,
+    events: pl.DataFrame,
+    releases: pl.DataFrame,
+    first: date,
+    last: date,
+    settings: VerificationSettings,
 ) -> pl.DataFrame:
     """REGRESSIONS that began with a release first seen, or an event, from `first` to `last`, in order of time."""
     inside = pl.col("first_seen").is_between(start_of(first), start_of(last + timedelta(days=1)), closed="left")
@@ -89,7 +96,9 @@ def regressions(
         for issue_id, kind, at, evidence in told.sort("at", "event_id")
         .select("issue_id", "kind", "at", "evidence")
         .iter_rows()
-        if (row := _of_event(_Event(issue_id, kind, at, json.loads(evidence)), events, today.issues, releases))
+        if (
+            row := _of_event(_Event(issue_id, kind, at, json.loads(evidence)), events, today.issues, releases, settings)
+        )
     ]
     schema = {name: REGRESSIONS[name] for name in ("issue_id", "service_name", "release", "regressed_at")}
     return (
@@ -107,7 +116,9 @@ class _Event(NamedTuple):
     evidence: Mapping[str, Any]
 
 
-def _of_event(event: _Event, events: pl.DataFrame, issues: Issues, releases: pl.DataFrame) -> dict[str, Any] | None:
+def _of_event(
+    event: _Event, events: pl.DataFrame, issues: Issues, releases: pl.DataFrame, settings: VerificationSettings
+) -> dict[str, Any] | None:
     """The regression that an event tells of; None for a void event, or of an issue that is nobody's concern today."""
     issue = issues.get(event.issue_id)
     if issue is None or root_of(issues, event.issue_id).state == "ignored":
@@ -128,22 +139,24 @@ def _of_event(event: _Event, events: pl.DataFrame, issues: Issues, releases: pl.
     else:
         newest = newest_release(there, there["service_name"].unique().to_list(), event.at)
         where = [newest] if newest is not None else []
-    for service_name, release in where:
-        return {
-            "issue_id": root_of(issues, event.issue_id).issue_id,
-            "service_name": service_name,
-            "release": release,
-            "regressed_at": _began(event, before[event.issue_id], there, service_name, release),
-            "kind": event.kind,
-        }
-    return None
+    if not where:
+        return None
+    return {
+        "issue_id": root_of(issues, event.issue_id).issue_id,
+        "service_name": where[0][0],
+        "release": where[0][1],
+        "regressed_at": _began(event, before[event.issue_id], there, where[0], settings),
+        "kind": event.kind,
+    }
 
 
-def _began(event: _Event, before: IssueState, releases: pl.DataFrame, service_name: str, release: str) -> datetime:
+def _began(
+    event: _Event, before: IssueState, releases: pl.DataFrame, where: tuple[str, str], settings: VerificationSettings
+) -> datetime:
     if event.kind == "escalated":
-        return event.at
-    this = releases.filter(pl.col("service_name") == service_name, pl.col("release") == release)
-    first_seen = this["first_seen"].item()
+        return event.at - timedelta(hours=settings.escalation_hours)
+    this = releases.filter(pl.col("service_name") == where[0], pl.col("release") == where[1])
+    first_seen: datetime = this["first_seen"].item()
     return first_seen if before.resolved_at is None else min(event.at, max(first_seen, before.resolved_at))
 
 
