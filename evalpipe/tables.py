@@ -822,10 +822,13 @@ BACKTESTS = Table(
         Column("version", pl.Int32, "its version then"),
         Column("role", pl.String, "blocking or monitoring: what it was worth then"),
         Column("mcc", pl.Float64, "its held-out MCC as measured then"),
-        Column("gate", pl.String, "blocked, warned, passed, abstained or skipped by the gate in its first week; null"),
-        _must(
-            "delay_traces", pl.Int64, "traces of the release until the alarm, until the last day where there is none"
+        Column(
+            "gate",
+            pl.String,
+            "by the gate in its first week: blocked, warned, passed, abstained, skipped; null: not asked",
         ),
+        Column("exposed_until", UTC, "the alarm, else end of the last hour with the release's traffic in the range"),
+        _must("delay_traces", pl.Int64, "traces of the release from the begin of the regression until then"),
         Column("delay_days", pl.Float64, "from the begin of the regression to the alarm; null without either"),
         _must("is_false_alarm", pl.Boolean, "an alarm of what today's knowledge does not count as a regression"),
         _must("reason", pl.String, "what happened in words"),

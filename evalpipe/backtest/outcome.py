@@ -101,19 +101,21 @@ def _row(row: dict[str, Any], replayed: Replayed, backtest_id: str) -> dict[str,
         "caught_at": row["at"],
         "caught_how": row["how"],
         "caught_by": row["evaluator_id"],
-        "delay_traces": _exposed(row, replayed),
+        **_exposed(row, replayed),
         "reason": _false_in_words(row) if row["is_false_alarm"] else _in_words(row, replayed),
     }
 
 
-def _exposed(row: dict[str, Any], replayed: Replayed) -> int:
-    """Traces of the release from the hour in which it regressed, or of all its hours, to the alarm."""
+def _exposed(row: dict[str, Any], replayed: Replayed) -> dict[str, Any]:
+    """exposed_until, delay_traces: of the release, from the hour in which it regressed (all, of a false alarm) on."""
     until = row["at"] or start_of(replayed.last + timedelta(days=1))
     of_release = (pl.col("service_name") == row["service_name"]) & (pl.col("release") == row["release"])
     hours = replayed.seen.traffic.filter(of_release, pl.col("hour") < until)
     if row["regressed_at"] is not None:
         hours = hours.filter(pl.col("hour") > row["regressed_at"] - timedelta(hours=1))
-    return int(hours["n_traces"].sum())
+    last = hours["hour"].max()
+    ended = last + timedelta(hours=1) if isinstance(last, datetime) else None
+    return {"exposed_until": row["at"] or ended, "delay_traces": int(hours["n_traces"].sum())}
 
 
 def _in_words(row: dict[str, Any], replayed: Replayed) -> str:

@@ -324,7 +324,7 @@ def backtest_timeline(rows: pl.DataFrame) -> str | None:
             name=_short("issue_name"),
             began=_time("regressed_at"),
             told=_time("caught_at"),
-            until=pl.coalesce("caught_at", end).dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            until=_time("exposed_until"),
             end=end.dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
             what=pl.when("is_false_alarm")
             .then(pl.lit("false alarm"))

@@ -9,7 +9,7 @@ import pytest
 
 from evalpipe.backtest.on_lake import Backtest, backtest
 from evalpipe.errors import InputError, StateError
-from evalpipe.ids import issue_id
+from evalpipe.ids import evaluator_id, issue_id
 from evalpipe.issues import decisions
 from evalpipe.issues.events import event
 from evalpipe.issues.replay import replay
@@ -39,6 +39,7 @@ from evalpipe_tests.backtest.made import (
     promoted,
     write,
 )
+from evalpipe_tests.evaluators.made import artifact
 
 HOW = Settings()
 LOUD = issue_id("loud")
@@ -101,7 +102,7 @@ def test_the_gate_lets_a_rare_failure_pass_in_production_traffic(found):
 def test_what_no_evaluator_checked_nobody_could_catch_and_it_says_since_when_one_does(found):
     row = row_of(found[1], RUDE)
     assert (row["caught_at"], row["caught_by"], row["gate"], row["delay_days"]) == (None, None, None, None)
-    assert row["delay_traces"] == 14 * 20
+    assert (row["exposed_until"], row["delay_traces"]) == (day(27 + 20 / 24), 14 * 20)  # to 20 o'clock of the last day
     assert row["reason"] == (
         "nobody could: its first evaluator was made on 2026-03-30; people had annotated 4 traces that show it when the "
         "week began"
@@ -185,6 +186,28 @@ def test_what_an_evaluator_said_then_counts_and_it_is_not_asked_again(lake: Lake
     ]
     lake.append_new(VERDICTS, frame(VERDICTS, *rows))
     assert SORRY not in backtest(lake, FIRST, LAST, HOW).rows["issue_id"].to_list()
+
+
+def test_a_judge_is_not_asked_again_and_what_it_said_of_its_sample_counts(lake: Lake):
+    # It read every other trace of the last three weeks. On the first day of 1.1.0 it failed 6 of 10, before 7 of 70:
+    # 0.5 - hypot(0.6 - 0.313, 0.192 - 0.1) = 0.2 at 95 %. Asked, it would have faulted: there is no model.
+    program = {"instruction": "It is loud.", "model": None, "max_chars": 24_000}
+    made = artifact(program, "judge", evaluator_id=evaluator_id(LOUD), issue_id=LOUD, failure_mode="loud")
+    of_artifact = {"kind": "judge", "artifact": made.to_json(), "artifact_sha256": made.sha256}
+    lake.append_new(ISSUE_EVENTS, promoted("loud"))
+    lake.append_new(EVALUATORS, frame(EVALUATORS, evaluator("loud", day(6)) | of_artifact))
+    lake.append_new(EVALUATOR_QUALITY, frame(EVALUATOR_QUALITY, measured("loud", day(6))))
+    said = {"evaluator_id": made.evaluator_id, "version": 1, "issue_id": LOUD, "inclusion_probability": 0.5}
+    rows = [
+        said | {"trace_id": id_on(n, place), "day": day(n).date(), "outcome": "fail" if place < n_failed else "pass"}
+        for n in range(7, 28)
+        for n_failed in [6 if n >= 14 else 1]
+        for place in range(10)
+    ]
+    lake.append_new(VERDICTS, frame(VERDICTS, *rows))
+    row = row_of(backtest(lake, FIRST, LAST, HOW), LOUD)
+    assert (row["caught_at"], row["gate"]) == (day(15), "blocked")  # 42 of 70 of the first week fail
+    assert row["reason"] == "6 of 10 traces of 1.1.0 flagged, against 7 of 70 of 1.0.0"
 
 
 def test_progress_is_told_by_weeks_of_traffic(lake: Lake):
