@@ -12,9 +12,8 @@ than before, for one of these reasons:
   one that was seen last before it.
 
 It begins with the release, one of an event no earlier than the issue was solved, an escalation with the hours that
-showed it. What is
-known today may be wrong: a rise that is not beyond noise in the traffic there was is none, one in twenty releases
-without one may look so by chance at the usual confidence, and an evaluator that a new release fools misleads the truth
+showed it. What is known today may be wrong: a rise that is not beyond noise in the traffic there was is none, one in
+forty releases without one may look so by chance at 95 %, and an evaluator that a new release fools misleads the truth
 as well. An event of the pipeline comes from the very test that would have told of it: it shows when an evaluator was
 there to tell, not how good the test is. Traces of one session fail together more often than the intervals know.
 """
