@@ -795,6 +795,48 @@ GATE_RESULTS = Table(
     ),
 )
 
+BACKTESTS = Table(
+    "backtests",
+    "History replayed with what was known then: when each regression would have been caught, and the false alarms.",
+    ("backtest_id", "issue_id", "service_name", "release"),
+    (
+        _must("backtest_id", pl.String, "content hash of the range and of all that was replayed"),
+        _must("issue_id", pl.String, "the issue"),
+        _must("service_name", pl.String, "service of the release"),
+        _must("release", pl.String, "release that brought the regression, or of which there was an alarm; '' unnamed"),
+        _must("first_day", pl.Date, "Monday with which the replay begins"),
+        _must("last_day", pl.Date, "its last day"),
+        _must("week", pl.Date, "Monday of the week in which it regressed, or of the false alarm"),
+        _must("issue_name", pl.String, "name of the issue today"),
+        Column("release_before", pl.String, "the release before it; null for the first"),
+        Column("regressed_at", UTC, "when the regression began, as known today; null for a false alarm"),
+        _must("known_by", TEXTS, "why it counts as one: rate, recurred, reopened, escalated; none: a false alarm"),
+        Column("rate_before", pl.Float64, "share of the traffic of the release before that shows it, as known today"),
+        Column("rate_before_lower", pl.Float64, "lower bound of its interval"),
+        Column("rate_before_upper", pl.Float64, "upper bound"),
+        Column("rate_after", pl.Float64, "share of the traffic of the release, likewise"),
+        Column("rate_after_lower", pl.Float64, "lower bound of its interval"),
+        Column("rate_after_upper", pl.Float64, "upper bound"),
+        _must("confidence", pl.Float64, "of the intervals"),
+        Column("caught_at", UTC, "when the first alarm would have been raised; null: never"),
+        Column("caught_how", pl.String, "rate (of the release before), recurrence (of a solved issue) or escalation"),
+        Column("caught_by", pl.String, "evaluator whose flags raised it"),
+        Column("version", pl.Int32, "its version then"),
+        Column("role", pl.String, "blocking or monitoring: what it was worth then"),
+        Column("mcc", pl.Float64, "its held-out MCC as measured then"),
+        Column(
+            "gate",
+            pl.String,
+            "by the gate in its first week: blocked, warned, passed, abstained, skipped; null: not asked",
+        ),
+        Column("exposed_until", UTC, "the alarm, else end of the last hour with the release's traffic in the range"),
+        _must("delay_traces", pl.Int64, "traces of the release from the begin of the regression until then"),
+        Column("delay_days", pl.Float64, "from the begin of the regression to the alarm; null without either"),
+        _must("is_false_alarm", pl.Boolean, "an alarm of what today's knowledge does not count as a regression"),
+        _must("reason", pl.String, "what happened in words"),
+    ),
+)
+
 REJECTIONS = Table(
     "rejections",
     "What was refused, where it came from and why. Nothing is dropped silently.",
@@ -840,6 +882,7 @@ TABLES: dict[str, Table] = {
         COVERAGE,
         GATE_RUNS,
         GATE_RESULTS,
+        BACKTESTS,
         REJECTIONS,
     )
 }

@@ -33,6 +33,7 @@ ROOMS = (
     "generation",
     "gate",
     "pruning",
+    "backtest",
     "report",
     "demo",
     "home",
@@ -51,7 +52,7 @@ ROOMS = (
 )
 """Each room imports only from rooms before it."""
 
-STRANGERS = (("signals", "review", "issues"), ("generation", "gate", "pruning", "report"))
+STRANGERS = (("signals", "review", "issues"), ("generation", "gate", "pruning", "report"), ("backtest", "report"))
 """Rooms of one group never import one another; they meet at the tables."""
 
 LIBRARIES = {

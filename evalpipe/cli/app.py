@@ -49,6 +49,7 @@ app.command()(iterate.gate)
 app.add_typer(iterate.cases, name="cases")
 app.command()(iterate.coverage)
 app.command()(iterate.report)
+app.command()(iterate.backtest)
 app.command()(observe.maintain)
 
 

@@ -1,12 +1,13 @@
-"""Iterate from the command line: the gate, the cases that CI replays, the coverage report."""
+"""Iterate from the command line: the gate, the cases that CI replays, the coverage report, the backtest."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from evalpipe.cli.show import AsJson, home_of, out, show, tell, write_or_print
+from evalpipe.cli.show import AsJson, home_of, out, progress, show, tell, write_or_print
 
 cases = typer.Typer(no_args_is_help=True, help="Regression inputs for CI.")
 
@@ -101,3 +102,58 @@ def report(context: typer.Context) -> None:
     made_from = expected(home, "coverage_report", now).get(WHOLE, 0)
     written = write_coverage_report(home.lake, home.coverage_report, home.settings, made_from=made_from, now=now)
     tell(str(written.path))
+
+
+def backtest(
+    context: typer.Context,
+    first: Annotated[
+        datetime, typer.Option("--from", formats=["%Y-%m-%d"], metavar="DAY", help="First day; its whole week counts.")
+    ],
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], metavar="DAY", help="Last day.")],
+    as_json: AsJson = False,
+) -> None:
+    """When would each regression have been caught, by which evaluator, with which false alarms?
+
+    Replays history week by week with only what was known then; writes a page and prints its path.
+
+    Example: `evalpipe backtest --from 2026-03-02 --to 2026-05-03`
+    """
+    import polars as pl
+
+    from evalpipe.backtest.on_lake import backtest as replay
+    from evalpipe.files import write_whole
+    from evalpipe.report.backtest import backtest_page, headline
+
+    home = home_of(context)
+    with progress() as bar:
+        task = bar.add_task("weeks of traffic", total=None)
+        found = replay(
+            home.lake,
+            first.date(),
+            last.date(),
+            home.settings,
+            progress=lambda n, total: bar.update(task, completed=n, total=total),
+        )
+    path = home.reports / f"backtest-{found.backtest_id}.html"
+    write_whole(path, backtest_page(**found._asdict(), settings=home.settings))
+    if as_json:
+        answer = found._asdict() | {"page": str(path), "rows": found.rows.to_dicts()}
+        print(json.dumps(answer, default=str, ensure_ascii=False))
+        return
+    tell(headline(found.rows, found.n_compared))
+    show(
+        found.rows.select(
+            pl.col("issue_name").alias("issue"),
+            "release",
+            pl.col("regressed_at", "caught_at").dt.strftime("%Y-%m-%d %H:%M").name.map(lambda name: name[:-3]),
+            pl.col("caught_by").alias("by"),
+            "role",
+            pl.col("delay_days").alias("days"),
+            pl.col("delay_traces").alias("traces"),
+            "reason",
+        ),
+        title="Backtest",
+        as_json=False,
+        empty="nothing regressed, as far as is known, and there was no alarm",
+    )
+    tell(str(path))

@@ -50,10 +50,8 @@ class Gathered:
 def gather(lake: Lake, issue_ids: Collection[str]) -> Gathered:
     """All that the lake knows of these issues."""
     of_issues = pl.col("issue_id").is_in(sorted(issue_ids))
-    place = ["issue_id", "day", "hour", "service_name", "service_version"]
-    counts = lake.read(VERDICT_COUNTS, of_issues).filter(pl.col("version") == pl.col("version").max().over(place))
     return Gathered(
-        counts=counts,
+        counts=by_newest_version(lake.read(VERDICT_COUNTS, of_issues)),
         readings=_readings(lake, of_issues),
         quality=latest_quality(lake.read(EVALUATOR_QUALITY, of_issues), "held_out"),
         rates=lake.read(ISSUE_RATES, of_issues),
@@ -66,18 +64,25 @@ def evidence_on(issue: IssueState, gathered: Gathered, settings: VerificationSet
     """What is known of one issue as it is now."""
     mine = pl.col("issue_id") == issue.issue_id
     counts = gathered.counts.filter(mine)
-    hours = _hours(counts)
+    hours = hours_of(counts)
     exposure = Exposure(
         hours=hours,
         readings=gathered.readings.filter(mine).select(READINGS.names()),
         agreement=_agreement(gathered.quality.filter(mine)),
         rate_before=_rate_before(issue, gathered),
     )
-    hourly = _whole_hours(counts)
+    hourly = whole_hours(counts)
     return Evidence(exposure, gathered.gates.get(issue.issue_id, []), turns(hourly, settings))
 
 
-def _hours(counts: pl.DataFrame) -> pl.DataFrame:
+def by_newest_version(counts: pl.DataFrame) -> pl.DataFrame:
+    """Of VERDICT_COUNTS, for each hour and release of an issue, the row of the newest version that judged it."""
+    place = ["issue_id", "day", "hour", "service_name", "service_version"]
+    return counts.filter(pl.col("version") == pl.col("version").max().over(place))
+
+
+def hours_of(counts: pl.DataFrame) -> pl.DataFrame:
+    """HOURS of VERDICT_COUNTS rows of one issue, each hour and release from one version."""
     figures = ("n_judged", "n_flagged", "judged_weight", "flagged_weight", "judged_weight_sq")
     return (
         counts.filter(pl.col("n_judged") > 0)
@@ -95,7 +100,7 @@ def _hours(counts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _whole_hours(counts: pl.DataFrame) -> pl.DataFrame:
+def whole_hours(counts: pl.DataFrame) -> pl.DataFrame:
     """hour (its start, UTC), n_judged, n_flagged of all releases together, without the last, which may go on."""
     hour = pl.col("day").cast(UTC) + pl.duration(hours=pl.col("hour"))
     hours = counts.group_by(hour.alias("hour")).agg(pl.col("n_judged", "n_flagged").sum()).sort("hour")

@@ -1,4 +1,4 @@
-"""Intervals: of a share (Wilson) and of a Matthews correlation (sessions resampled, and Jeffreys draws)."""
+"""Intervals: of a share (Wilson), a difference of two (Newcombe), a Matthews correlation (resampled, Jeffreys)."""
 
 import math
 from collections.abc import Sequence
@@ -38,6 +38,18 @@ def wilson_of_share(share: float, n: float, confidence: float) -> Interval:
     lower = 0.0 if share == 0 else max(0.0, centre - half)
     upper = 1.0 if share == 1 else min(1.0, centre + half)
     return Interval(lower, upper)
+
+
+def difference_interval(share: float, n: float, other: float, n_other: float, confidence: float) -> Interval:
+    """Interval of `share` minus `other`, seen in `n` and `n_other` independent units, which may be fractions.
+
+    A lower bound above 0 says that the first is larger beyond noise. Source: Newcombe (1998), Statistics in Medicine
+    17, method 10.
+    """
+    mine, others = wilson_of_share(share, n, confidence), wilson_of_share(other, n_other, confidence)
+    below = math.hypot(share - mine.lower, others.upper - other)
+    above = math.hypot(mine.upper - share, other - others.lower)
+    return Interval(share - other - below, share - other + above)
 
 
 def mcc_interval(

@@ -307,6 +307,67 @@ def prevalence_over_time(rates: pl.DataFrame, releases: pl.DataFrame) -> str | N
     return _svg(chart, "prevalence")
 
 
+def backtest_timeline(rows: pl.DataFrame) -> str | None:
+    """When each issue regressed, until when nobody was told, and which alarms were false; None without a row.
+
+    `rows` are BACKTESTS rows of one backtest, one line of the chart an issue.
+    """
+    if rows.is_empty():
+        return None
+    import altair as alt
+
+    end = pl.col("last_day").cast(pl.Datetime("us", "UTC")) + timedelta(days=1)
+    drawn = (
+        rows.sort(pl.coalesce("regressed_at", "caught_at"))
+        .select(
+            "issue_id",
+            name=_short("issue_name"),
+            began=_time("regressed_at"),
+            told=_time("caught_at"),
+            until=_time("exposed_until"),
+            end=end.dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            what=pl.when("is_false_alarm")
+            .then(pl.lit("false alarm"))
+            .when(pl.col("caught_at").is_null())
+            .then(pl.lit("never caught"))
+            .otherwise(pl.lit("caught")),
+        )
+        .with_columns(name=_unique_name("issue_id"))
+    )
+    begins = rows.select(pl.date_ranges(pl.col("first_day").min(), pl.col("last_day").max(), interval="1w"))
+    axis = _week_axis(begins.to_series().explode())
+    domain = [str(bound) for bound in (rows.select(_day("first_day").min()).item(), drawn["end"].max())]
+    x: dict[str, Any] = {"title": None, "scale": alt.Scale(type="utc", domain=domain), "axis": axis}
+    base = alt.Chart(drawn).encode(y=alt.Y("name:N", sort=None, title=None, axis=_name_axis()))
+    tones = {"caught": _WARN, "never caught": _BAD}
+    exposed = (
+        base.transform_filter(alt.datum.what != "false alarm")
+        .mark_bar(height=10, opacity=0.55, cornerRadius=2)
+        .encode(
+            x=alt.X("began:T", **x),
+            x2="until:T",
+            color=alt.Color("what:N", scale=alt.Scale(domain=list(tones), range=list(tones.values())), legend=None),
+        )
+    )
+    began = (
+        base.transform_filter(alt.datum.what != "false alarm")
+        .mark_point(shape="circle", size=70, filled=True, opacity=1, color=_BAD)
+        .encode(x=alt.X("began:T", **x))
+    )
+    caught = (
+        base.transform_filter(alt.datum.what == "caught")
+        .mark_point(shape="square", size=80, filled=True, opacity=1, color=_GOOD)
+        .encode(x=alt.X("told:T", **x))
+    )
+    false = (
+        base.transform_filter(alt.datum.what == "false alarm")
+        .mark_point(shape="diamond", size=80, filled=True, opacity=1, color=_IDLE)
+        .encode(x=alt.X("told:T", **x))
+    )
+    chart = (exposed + began + caught + false).properties(width=_WIDE_PX - _NAME_PX - _GAP_PX, height=alt.Step(30))
+    return _svg(chart, "backtest")
+
+
 def _svg(chart: "alt.TopLevelMixin", name: str) -> str:
     import vl_convert
 

@@ -53,7 +53,7 @@ def coverage_page(tables: ReportTables, *, settings: Settings, now: datetime, ma
         "prevalence": charts.prevalence_over_time(rates_table(tables.rates, rows), tables.releases),
     }
     return (
-        _environment()
+        environment()
         .get_template("coverage.html")
         .render(
             summary=summary,
@@ -72,7 +72,8 @@ def coverage_page(tables: ReportTables, *, settings: Settings, now: datetime, ma
 
 
 @cache
-def _environment() -> "Environment":
+def environment() -> "Environment":
+    """The templates of the reports, with their filters."""
     return templates("evalpipe.report", "templates", {"percent": _percent, "two": _two, "on_axis": _on_axis})
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from evalpipe.quality.confusion import Confusion, confusion, mcc
-from evalpipe.quality.intervals import mcc_interval, wilson
+from evalpipe.quality.intervals import difference_interval, mcc_interval, wilson
 
 
 @given(
@@ -32,6 +32,19 @@ def test_wilson_of_nothing_is_undefined():
 def test_a_perfect_share_ends_exactly_at_one():
     assert wilson(7, 7, 0.95).upper == 1.0
     assert wilson(0, 7, 0.95).lower == 0.0
+
+
+def test_the_difference_of_two_shares_is_newcombes_worked_example():
+    # Newcombe (1998), table II, method 10, example (a): 56 of 70 against 48 of 80.
+    assert difference_interval(56 / 70, 70, 48 / 80, 80, 0.95) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+@given(st.integers(1, 50), st.integers(1, 50), st.data())
+def test_the_difference_the_other_way_round_is_its_mirror(n, n_other, data):
+    share, other = (data.draw(st.integers(0, each)) / each for each in (n, n_other))
+    there, back = difference_interval(share, n, other, n_other, 0.9), difference_interval(other, n_other, share, n, 0.9)
+    assert there == pytest.approx((-back.upper, -back.lower))
+    assert there.lower <= share - other <= there.upper
 
 
 def examples(tp: int, fp: int, tn: int, fn: int) -> tuple[np.ndarray, np.ndarray]:

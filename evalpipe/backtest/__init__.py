@@ -1,0 +1,1 @@
+"""History replayed week by week with only what was known then: when would each regression have been caught?"""
