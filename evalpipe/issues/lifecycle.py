@@ -119,10 +119,7 @@ def _verified(issue: IssueState, exposure: Exposure, settings: VerificationSetti
     if said is None or said.decided_at is None:
         return None
     kind = "verified" if said.finding == "solved" else "refuted"
-    names = ("finding", "reason", "n_exposed", "n_flagged", "n_hits_read", "n_hits_confirmed", "n_passes_read")
-    names += ("n_passes_failing", "rate_before", "rate_upper", "target_rate", "confidence")
-    figures = {name: getattr(said, name) for name in names}
-    return _Found(kind, said.decided_at, figures | {"releases": list(said.releases)})
+    return _Found(kind, said.decided_at, _figures(said))
 
 
 def _back_before_proof(issue: IssueState, exposure: Exposure, settings: VerificationSettings) -> _Found | None:
@@ -135,9 +132,9 @@ def _back_before_proof(issue: IssueState, exposure: Exposure, settings: Verifica
     said = recurrence(since, exposure.of(later, since), exposure.of([fixed], since), settings)
     if said.at is None:
         return None
-    reason = f"back before the fix was proven: {said.reason}"
-    figures = {"finding": "returned", "reason": reason, "n_exposed": said.n_exposed, "n_flagged": said.n_flagged}
-    return _Found("refuted", said.at, figures | _named(said.release))
+    known = verify(issue.fixed_in, issue.deployed_at, exposure.known_at(said.at), settings)
+    why = {"finding": "returned", "reason": f"back before the fix was proven: {said.reason}"}
+    return _Found("refuted", said.at, _figures(known) | why | _named(said.release))
 
 
 def _recurred(issue: IssueState, exposure: Exposure, settings: VerificationSettings) -> _Found | None:
@@ -169,6 +166,12 @@ def _turned(issue: IssueState, turns: Sequence[Turn]) -> _Found | None:
             kind = "escalated" if turn.is_escalating else "calmed"
             return _Found(kind, turn.at, {"n_flagged": turn.observed, "n_usual": round(turn.expected, 2)})
     return None
+
+
+def _figures(said: Verification) -> dict[str, Any]:
+    names = ("finding", "reason", "n_exposed", "n_flagged", "n_hits_read", "n_hits_confirmed", "n_passes_read")
+    names += ("n_passes_failing", "rate_before", "rate_upper", "target_rate", "confidence")
+    return {name: getattr(said, name) for name in names} | {"releases": list(said.releases)}
 
 
 def _named(release: str | None) -> dict[str, str]:
