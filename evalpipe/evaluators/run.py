@@ -11,8 +11,9 @@ import numpy as np
 import polars as pl
 
 from evalpipe.evaluators.artifact import Artifact
+from evalpipe.evaluators.flagging import flags_of
 from evalpipe.evaluators.ledger import Ledger
-from evalpipe.evaluators.rules import columns_asked, compile_rule, fired, validate_rule
+from evalpipe.evaluators.rules import Rule, columns_asked, compile_rule, reason, validate_rule
 from evalpipe.settings import LlmSettings
 
 SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
@@ -119,21 +120,17 @@ def _say(artifacts: Sequence[Artifact], view: pl.DataFrame, llm: LlmSettings, le
 
 
 def _flags_of_rules(artifacts: Sequence[Artifact], view: pl.DataFrame) -> dict[int, pl.Series]:
-    """By place, for each rule whether it is true of each trace, all in one pass; broken rules are not there.
-
-    One lazy pass computes once what rules have in common: measured to halve the time of fifty rules.
-    """
-    compiled: dict[str, pl.Expr] = {}
+    """By place, for each rule whether it is true of each trace, all together; broken rules are not there."""
+    rules: dict[str, Rule] = {}
     for place, artifact in enumerate(artifacts):
         if artifact.kind == "rule":
             with suppress(*_FAULTS):
-                compiled[str(place)] = compile_rule(validate_rule(artifact.program["rule"]))
+                rules[str(place)] = validate_rule(artifact.program["rule"])
     try:
-        flags = view.lazy().select(**compiled).collect()
+        return {int(place): flags for place, flags in flags_of(rules, view).items()}
     except _FAULTS:
         # One of them is broken; each is then run by itself, and faults by itself.
         return {}
-    return {int(place): flags[place] for place in flags.columns}
 
 
 def _scores_of_learned(artifacts: Sequence[Artifact], view: pl.DataFrame) -> dict[int, pl.Series]:
@@ -184,7 +181,7 @@ def _rule_says(artifact: Artifact, view: pl.DataFrame, flagged: pl.Series | None
     if flagged is None:
         flagged = view.select(compile_rule(rule)).to_series()
     failed = view.select("trace_id", *sorted(columns_asked(rule))).filter(flagged)
-    why = failed.select(fired(rule).cast(pl.String)).to_series()
+    why = failed.select("trace_id", why=reason(rule).cast(pl.String))["why"]
     return _verdicts(flagged, score=flagged.cast(pl.Float64), why=why)
 
 
