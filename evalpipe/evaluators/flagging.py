@@ -60,17 +60,22 @@ def _narrowed(
         pl.any_horizontal(bounds[name].may_be_true & ~bounds[name].is_true for name in rules)
     ).to_series()
     due = view.lazy() if is_open.all() else view.lazy().filter(is_open)
-    sides = {f"{name} {side}": (rule, side) for name, rule in rules.items() for side in (False, True)}
-    found = due.select(
-        **{key: compile_rule(_assuming(rule, number, later=side)) for key, (rule, side) in sides.items()}
-    ).collect()
+    surely, maybe = (
+        {name: _assuming(rule, number, later=later) for name, rule in rules.items()} for later in (False, True)
+    )
+    is_settled = {name: surely[name] == maybe[name] for name in rules}
+    asked = {f"surely {name}": compile_rule(rule) for name, rule in surely.items()}
+    asked |= {f"maybe {name}": compile_rule(rule) for name, rule in maybe.items() if not is_settled[name]}
+    found = due.select(**asked).collect()
     rows = is_open.arg_true()
+
+    def at_last(known: pl.Series, what: str) -> pl.Series:
+        return known.clone().scatter(rows, found[what])
+
     return {
         name: _Bounds(
-            *(
-                known.clone().scatter(rows, found[f"{name} {side}"])
-                for known, side in zip(bounds[name], (False, True), strict=True)
-            )
+            at_last(bounds[name].is_true, f"surely {name}"),
+            at_last(bounds[name].may_be_true, f"{'surely' if is_settled[name] else 'maybe'} {name}"),
         )
         for name in rules
     }
