@@ -77,7 +77,9 @@ def number_text(texts: pl.Series, vocabulary: list[str]) -> Words:
     sought = [f"{_BREAK}{word}" if never else word for word, never in zip(vocabulary, is_number, strict=True)]
     code = _codes(words, sought)
     if NUMBER in vocabulary:
-        code[words.str.contains(_IS_NUMBER).to_numpy()] = vocabulary.index(NUMBER)
+        others = np.flatnonzero(code < 0)  # a number is none of the words that are sought
+        is_number = words.gather(others).str.contains(_IS_NUMBER).to_numpy()
+        code[others[is_number]] = vocabulary.index(NUMBER)
     return Words(document, code, vocabulary)
 
 
@@ -126,8 +128,11 @@ class Lexicon:
 
     names: list[Gram]
     vocabulary: list[str]
-    keys: Ints  # of the names, sorted
-    place: Ints  # of each key, in the names
+    single: Ints  # by word, and for an unknown one at the end: the place in the names of the word alone, else -1
+    starts_pair: NDArray[np.bool_]  # by word, and for an unknown one: whether it is the first of a pair
+    ends_pair: NDArray[np.bool_]
+    pair_keys: Ints  # of the pairs, sorted
+    pair_place: Ints  # of each of these, in the names
 
     @classmethod
     def of(cls, names: list[Gram]) -> "Lexicon":
@@ -135,25 +140,41 @@ class Lexicon:
         vocabulary = sorted({word for name in names for word in name})
         code = {word: i for i, word in enumerate(vocabulary)}
         n = len(vocabulary) + 1
-        # One key for both lengths: a single word has no second one, which is code n - 1.
-        keys = np.array([code[a[0]] * n + (code[a[1]] if len(a) == 2 else n - 1) for a in names], dtype=np.int64)
-        order = np.argsort(keys, kind="stable")
-        return cls(names, vocabulary, keys[order], order)
+        single = np.full(n, -1, dtype=np.int64)
+        pairs: dict[tuple[int, int], int] = {}
+        for place, name in reversed(list(enumerate(names))):
+            if len(name) == 1:
+                single[code[name[0]]] = place
+            else:
+                pairs[code[name[0]], code[name[1]]] = place
+        ordered = sorted(pairs)
+        words = np.array(ordered, dtype=np.int64).reshape(-1, 2)
+        starts, ends = (np.isin(np.arange(n), words[:, side]) for side in (0, 1))
+        place = np.array([pairs[pair] for pair in ordered], dtype=np.int64)
+        return cls(names, vocabulary, single, starts, ends, words[:, 0] * n + words[:, 1], place)
 
     def find(self, words: Words) -> Grams:
         """Which of the names occur in each document; `words` are numbered by `vocabulary`."""
         n, n_names = len(self.vocabulary) + 1, len(self.names)
         if n_names == 0 or len(words.code) == 0:
             return Grams(np.zeros(0, np.int64), np.zeros(0, np.int64), self.names)
-        left, right = words.code[:-1], words.code[1:]
-        is_known = words.code >= 0
-        is_pair = is_known[:-1] & is_known[1:] & (words.document[1:] == words.document[:-1])
-        document = np.concatenate([words.document[is_known], words.document[:-1][is_pair]])
-        key = np.concatenate([words.code[is_known] * n + n - 1, left[is_pair] * n + right[is_pair]])
-        at = np.minimum(np.searchsorted(self.keys, key), n_names - 1)
-        hit = self.keys[at] == key
-        pairs = _distinct(document[hit] * n_names + self.place[at[hit]])
-        return Grams(pairs // n_names, pairs % n_names, self.names)
+        document, code = words.document, words.code
+        place = self.single[code]
+        # Most neighbours are told not to be a pair by one of them, which is quicker than to look for both.
+        first = np.flatnonzero(self.starts_pair[code[:-1]] & self.ends_pair[code[1:]])
+        first = first[document[first] == document[first + 1]]
+        key = code[first] * n + code[first + 1]
+        at = np.minimum(np.searchsorted(self.pair_keys, key), len(self.pair_keys) - 1)
+        is_pair = self.pair_keys[at] == key if len(key) else np.zeros(0, dtype=bool)
+        first, at = first[is_pair], at[is_pair]
+        is_single = place >= 0
+        keys = _distinct(
+            np.concatenate(
+                [document[is_single] * n_names + place[is_single], document[first] * n_names + self.pair_place[at]]
+            )
+        )
+        found = keys // n_names
+        return Grams(found, keys - found * n_names, self.names)
 
 
 def known_grams(lists: pl.Series, names: list[Gram]) -> Grams:
