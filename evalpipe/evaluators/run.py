@@ -6,6 +6,7 @@ its fault verdicts. What a verdict is worth, and who may block, is decided elsew
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,9 @@ from evalpipe.evaluators.flagging import flags_of
 from evalpipe.evaluators.ledger import Ledger
 from evalpipe.evaluators.rules import Rule, columns_asked, compile_rule, reason, validate_rule
 from evalpipe.settings import LlmSettings
+
+if TYPE_CHECKING:
+    from evalpipe.evaluators.linear import Program
 
 SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "evaluator_id": pl.String,
@@ -97,7 +101,9 @@ def fields_of(artifacts: Sequence[Artifact]) -> frozenset[str]:
                 case "rule":
                     asked |= columns_asked(validate_rule(artifact.program["rule"]))
                 case "learned":
-                    asked |= _fields_of_learned(artifact)
+                    from evalpipe.evaluators.learned import LearnedModel
+
+                    asked |= _fields_of_program(LearnedModel.from_program(artifact.program).program)
                 case "judge":
                     pass
     return frozenset(asked)
@@ -192,15 +198,12 @@ def _learned_says(artifact: Artifact, view: pl.DataFrame, score: pl.Series | Non
     if score is None:
         score = pl.Series(model.score(view), dtype=pl.Float64)
     flagged = score >= model.program.threshold
-    failed = view.select("trace_id", *sorted(_fields_of_learned(artifact))).filter(flagged)
+    failed = view.select("trace_id", *sorted(_fields_of_program(model.program))).filter(flagged)
     why = pl.Series(model.explain(failed, np.ones(failed.height, dtype=bool)), dtype=pl.String)
     return _verdicts(flagged, score=score, why=why)
 
 
-def _fields_of_learned(artifact: Artifact) -> set[str]:
-    from evalpipe.evaluators.learned import LearnedModel
-
-    program = LearnedModel.from_program(artifact.program).program
+def _fields_of_program(program: "Program") -> set[str]:
     return {feature.field for feature in (*program.words, *program.steps, *program.numbers)}
 
 
