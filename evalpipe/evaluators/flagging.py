@@ -38,49 +38,57 @@ class _Bounds(NamedTuple):
     may_be_true: Bools
 
 
+class _Question(NamedTuple):
+    """What is asked in one pass about rules with the same work, where any of them is open."""
+
+    is_open: Bools
+    surely: Mapping[str, Rule]  # by name of the rule: what it is at least
+    maybe: Mapping[str, Rule]  # what it is at most
+
+    def frame(self, view: pl.DataFrame) -> pl.LazyFrame:
+        due = view.lazy() if self.is_open.all() else view.lazy().filter(pl.Series(self.is_open))
+        asked = {f"surely {name}": compile_rule(rule) for name, rule in self.surely.items()}
+        differing = {name: rule for name, rule in self.maybe.items() if rule != self.surely[name]}
+        return due.select(**asked, **{f"maybe {name}": compile_rule(rule) for name, rule in differing.items()})
+
+    def narrowed(self, bounds: Mapping[str, _Bounds], found: pl.DataFrame) -> dict[str, _Bounds]:
+        made = {}
+        for name in self.surely:
+            is_true, may_be_true = bounds[name].is_true.copy(), bounds[name].may_be_true.copy()
+            is_true[self.is_open] = found[f"surely {name}"].to_numpy()
+            at_most = f"maybe {name}"
+            may_be_true[self.is_open] = found[at_most if at_most in found.columns else f"surely {name}"].to_numpy()
+            made[name] = _Bounds(is_true, may_be_true)
+        return made
+
+
 def flags_of(rules: Mapping[str, Rule], view: pl.DataFrame) -> dict[str, pl.Series]:
     """By name, whether each rule is true of each row of `view`."""
     bounds = dict.fromkeys(rules, _Bounds(np.zeros(view.height, dtype=bool), np.ones(view.height, dtype=bool)))
     for number in range(len(_ROUNDS)):
-        alike: dict[frozenset[str], dict[str, Rule]] = {}
-        for name, rule in rules.items():
-            work = frozenset(_work(p) for p in _predicates(rule) if _ROUND_OF[p["op"]] == number)
-            if number == 0:
-                alike.setdefault(frozenset(), {})[name] = rule
-            elif work:
-                alike.setdefault(work, {})[name] = rule
-        for together in alike.values():
-            bounds |= _narrowed(together, bounds, view, number)
+        questions = [_question(together, bounds, number) for together in _alike(rules, number)]
+        for question, found in zip(questions, pl.collect_all([q.frame(view) for q in questions]), strict=True):
+            bounds |= question.narrowed(bounds, found)
     return {name: pl.Series(bounds[name].is_true) for name in rules}
 
 
-def _narrowed(
-    rules: Mapping[str, Rule], bounds: Mapping[str, _Bounds], view: pl.DataFrame, number: int
-) -> dict[str, _Bounds]:
-    """The bounds of `rules` after one more round, asked where any of them is open.
+def _alike(rules: Mapping[str, Rule], number: int) -> list[dict[str, Rule]]:
+    """The rules that have predicates of this round, those with the same work together; in the first round all."""
+    if number == 0:
+        return [dict(rules)] if rules else []
+    alike: dict[frozenset[str], dict[str, Rule]] = {}
+    for name, rule in rules.items():
+        if work := frozenset(_work(p) for p in _predicates(rule) if _ROUND_OF[p["op"]] == number):
+            alike.setdefault(work, {})[name] = rule
+    return list(alike.values())
 
-    One lazy pass computes once what they have in common: measured to halve the time of fifty rules.
-    """
+
+def _question(rules: Mapping[str, Rule], bounds: Mapping[str, _Bounds], number: int) -> _Question:
     is_open = np.any([bounds[name].may_be_true & ~bounds[name].is_true for name in rules], axis=0)
-    due = view.lazy() if is_open.all() else view.lazy().filter(pl.Series(is_open))
     surely, maybe = (
         {name: _assuming(rule, number, later=later) for name, rule in rules.items()} for later in (False, True)
     )
-    asked = {f"surely {name}": compile_rule(rule) for name, rule in surely.items()}
-    asked |= {f"maybe {name}": compile_rule(rule) for name, rule in maybe.items() if rule != surely[name]}
-    found = due.select(**asked).collect()
-
-    def replaced(known: Bools, what: str) -> Bools:
-        new = known.copy()
-        new[is_open] = found[what].to_numpy()
-        return new
-
-    made = {}
-    for name in rules:
-        is_true = replaced(bounds[name].is_true, f"surely {name}")
-        is_settled = maybe[name] == surely[name]
-        made[name] = _Bounds(is_true, is_true if is_settled else replaced(bounds[name].may_be_true, f"maybe {name}"))
-    return made
+    return _Question(is_open, surely, maybe)
 
 
 def _assuming(rule: Rule, number: int, *, later: bool) -> Rule:
