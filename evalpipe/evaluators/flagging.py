@@ -29,6 +29,7 @@ _COMPARED = frozenset({"any", "pattern", "to", "compare", "share", "schema", "te
 """Parts of a dear predicate that cost little: predicates which differ in these alone share the dear work."""
 
 _NEVER: Rule = {"op": "constant", "value": False}
+_ALWAYS: Rule = {"op": "constant", "value": True}
 
 
 class _Bounds(NamedTuple):
@@ -92,15 +93,18 @@ def _question(rules: Mapping[str, Rule], bounds: Mapping[str, _Bounds], number: 
 
 
 def _assuming(rule: Rule, number: int, *, later: bool) -> Rule:
-    """The rule, if the predicates of rounds after `number` said what makes it most surely false, or true for `later`."""
+    """The rule, if predicates of rounds after `number` said what makes it least likely true, or most for `later`."""
     if rule["op"] == "not":
         return {"op": "not", "of": _assuming(rule["of"], number, later=not later)}
     if of := children(rule):
         assumed = [_assuming(child, number, later=later) for child in of]
-        if rule["op"] == "all" and _NEVER in assumed:
+        # Only for what is assumed: in its last round a rule is asked whole, so that what is broken in it faults.
+        if rule["op"] == "all" and any(child is _NEVER for child in assumed):
             return _NEVER
         return {**rule, "of": assumed}
-    return {"op": "constant", "value": later} if _ROUND_OF[rule["op"]] > number else rule
+    if _ROUND_OF[rule["op"]] <= number:
+        return rule
+    return _ALWAYS if later else _NEVER
 
 
 def _predicates(rule: Rule) -> Iterator[Rule]:
