@@ -3,7 +3,8 @@
 Which JSON is a predicate is in rule_syntax.py; what combines them, and how they are said in English, is in rules.py.
 """
 
-from functools import reduce
+from collections.abc import Callable, Sequence
+from functools import cache, reduce
 
 import polars as pl
 
@@ -17,7 +18,7 @@ from evalpipe.traces.view import (
     UNNAMED_TOOL,
     tool_name_in_sequence,
 )
-from evalpipe.traces.words import content_words, word_lists
+from evalpipe.traces.words import all_words, content_words, word_lists
 
 
 def columns_of(predicate: Rule) -> set[str]:
@@ -91,12 +92,26 @@ def pattern_of(predicate: Rule) -> str:
 
 def overlap_of(predicate: Rule) -> pl.Expr:
     """The share of an `overlap`; null where the text has no such words, or no source has any."""
-    unit, names = predicate["unit"], predicate["sources"]
-    own = word_lists(pl.col(predicate["field"]), unit)
-    sources = word_lists(pl.concat_str(names, separator=MESSAGE_SEPARATOR), unit)
-    n_own = own.list.len()
-    has_source = pl.any_horizontal(pl.col(name) != "" for name in names)
-    return pl.when((n_own > 0) & has_source).then(own.list.set_intersection(sources).list.len() / n_own)
+    names = predicate["sources"]
+    texts = [pl.col(predicate["field"]), pl.concat_str(names, separator=MESSAGE_SEPARATOR)]
+    share = pl.map_batches(texts, _overlaps(predicate["unit"]), return_dtype=pl.Float64, is_elementwise=True)
+    return pl.when(pl.any_horizontal(pl.col(name) != "" for name in names)).then(share)
+
+
+@cache
+def _overlaps(unit: str) -> Callable[[Sequence[pl.Series]], pl.Series]:
+    """From texts and their sources to the share of each text's words that are in its sources, null without words.
+
+    One function for each unit, because polars computes equal calls once, but a `list.eval` as often as it is used.
+    """
+
+    def overlaps(texts: Sequence[pl.Series]) -> pl.Series:
+        # Function words and repetitions in the sources change nothing.
+        lists = pl.select(own=word_lists(pl.lit(texts[0]), unit), sources=all_words(pl.lit(texts[1]), unit))
+        n_own, n_shared = pl.col("own").list.len(), pl.col("own").list.set_intersection("sources").list.len()
+        return lists.select(pl.when(n_own > 0).then(n_shared / n_own)).to_series()
+
+    return overlaps
 
 
 def said_text(predicate: Rule) -> pl.Expr:
@@ -123,7 +138,7 @@ def _compared(number: pl.Expr, compare: str, value: float) -> pl.Expr:
 def _share_of(text: str, field: str) -> pl.Expr:
     """The share of the content words of `text` that the field has."""
     words = content_words(text)
-    shared = word_lists(pl.col(field), "words").list.set_intersection(pl.lit(pl.Series([words])))
+    shared = word_lists(pl.col(field), "words").list.set_intersection(pl.lit(words))
     return shared.list.len() / len(words)
 
 

@@ -15,7 +15,7 @@ from evalpipe.evaluators.rule_syntax import Rule, children, rule_size, validate_
 from evalpipe.evaluators.view import NUMBER_MEANINGS, TEXT_MEANINGS
 from evalpipe.evaluators.words import phrase_in
 
-__all__ = ["Rule", "columns_asked", "compile_rule", "explain_rule", "fired", "rule_size", "validate_rule"]
+__all__ = ["Rule", "columns_asked", "compile_rule", "explain_rule", "fired", "reason", "rule_size", "validate_rule"]
 
 _MAX_EVIDENCE_CHARS = 80  # of a matched text that is shown in an explanation
 
@@ -52,7 +52,12 @@ def explain_rule(rule: Rule) -> str:
 
 def fired(rule: Rule) -> pl.Expr:
     """Which predicates make the rule true of a trace, with the text that matched; null where the rule is false."""
-    return _because(rule, holds=True)
+    return pl.when(compile_rule(rule)).then(reason(rule))
+
+
+def reason(rule: Rule) -> pl.Expr:
+    """What `fired` says of traces of which the rule is known to be true: nothing is asked twice."""
+    return _because(rule, holds=True, is_known=True)
 
 
 def columns_asked(rule: Rule) -> set[str]:
@@ -173,18 +178,22 @@ def _quoted(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _because(rule: Rule, *, holds: bool) -> pl.Expr:
-    """Why the rule is `holds`, in words; null where it is not."""
+def _because(rule: Rule, *, holds: bool, is_known: bool) -> pl.Expr:
+    """Why the rule is `holds`, in words; null where it is not, unless it is known to be so in every trace asked."""
     if rule["op"] == "not":
-        return _because(rule["of"], holds=not holds)
-    value = compile_rule(rule) if holds else ~compile_rule(rule)
+        return _because(rule["of"], holds=not holds, is_known=is_known)
     if of := children(rule):
-        words = pl.concat_str([_because(child, holds=holds) for child in of], separator="; ", ignore_nulls=True)
+        # Where all hold, each does; where not any does, none does.
+        are_known = rule["op"] == ("all" if holds else "any")
+        reasons = [_because(child, holds=holds, is_known=are_known) for child in of]
+        words = pl.concat_str(reasons, separator="; ", ignore_nulls=True)
     elif holds:
         words = _evidence(rule)
     else:
         words = pl.lit(f"not: {_explain_predicate(rule)}")
-    return pl.when(value).then(words)
+    if is_known:
+        return words
+    return pl.when(compile_rule(rule) if holds else ~compile_rule(rule)).then(words)
 
 
 def _evidence(rule: Rule) -> pl.Expr:

@@ -6,14 +6,19 @@ its fault verdicts. What a verdict is worth, and who may block, is decided elsew
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from evalpipe.evaluators.artifact import Artifact
+from evalpipe.evaluators.flagging import flags_of
 from evalpipe.evaluators.ledger import Ledger
-from evalpipe.evaluators.rules import columns_asked, compile_rule, fired, validate_rule
+from evalpipe.evaluators.rules import Rule, columns_asked, compile_rule, reason, validate_rule
 from evalpipe.settings import LlmSettings
+
+if TYPE_CHECKING:
+    from evalpipe.evaluators.linear import Program
 
 SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "evaluator_id": pl.String,
@@ -96,7 +101,9 @@ def fields_of(artifacts: Sequence[Artifact]) -> frozenset[str]:
                 case "rule":
                     asked |= columns_asked(validate_rule(artifact.program["rule"]))
                 case "learned":
-                    asked |= _fields_of_learned(artifact)
+                    from evalpipe.evaluators.learned import LearnedModel
+
+                    asked |= _fields_of_program(LearnedModel.from_program(artifact.program).program)
                 case "judge":
                     pass
     return frozenset(asked)
@@ -119,21 +126,17 @@ def _say(artifacts: Sequence[Artifact], view: pl.DataFrame, llm: LlmSettings, le
 
 
 def _flags_of_rules(artifacts: Sequence[Artifact], view: pl.DataFrame) -> dict[int, pl.Series]:
-    """By place, for each rule whether it is true of each trace, all in one pass; broken rules are not there.
-
-    One lazy pass computes once what rules have in common: measured to halve the time of fifty rules.
-    """
-    compiled: dict[str, pl.Expr] = {}
+    """By place, for each rule whether it is true of each trace, all together; broken rules are not there."""
+    rules: dict[str, Rule] = {}
     for place, artifact in enumerate(artifacts):
         if artifact.kind == "rule":
             with suppress(*_FAULTS):
-                compiled[str(place)] = compile_rule(validate_rule(artifact.program["rule"]))
+                rules[str(place)] = validate_rule(artifact.program["rule"])
     try:
-        flags = view.lazy().select(**compiled).collect()
+        return {int(place): flags for place, flags in flags_of(rules, view).items()}
     except _FAULTS:
         # One of them is broken; each is then run by itself, and faults by itself.
         return {}
-    return {int(place): flags[place] for place in flags.columns}
 
 
 def _scores_of_learned(artifacts: Sequence[Artifact], view: pl.DataFrame) -> dict[int, pl.Series]:
@@ -184,7 +187,7 @@ def _rule_says(artifact: Artifact, view: pl.DataFrame, flagged: pl.Series | None
     if flagged is None:
         flagged = view.select(compile_rule(rule)).to_series()
     failed = view.select("trace_id", *sorted(columns_asked(rule))).filter(flagged)
-    why = failed.select(fired(rule).cast(pl.String)).to_series()
+    why = failed.select("trace_id", why=reason(rule).cast(pl.String))["why"]
     return _verdicts(flagged, score=flagged.cast(pl.Float64), why=why)
 
 
@@ -195,15 +198,12 @@ def _learned_says(artifact: Artifact, view: pl.DataFrame, score: pl.Series | Non
     if score is None:
         score = pl.Series(model.score(view), dtype=pl.Float64)
     flagged = score >= model.program.threshold
-    failed = view.select("trace_id", *sorted(_fields_of_learned(artifact))).filter(flagged)
+    failed = view.select("trace_id", *sorted(_fields_of_program(model.program))).filter(flagged)
     why = pl.Series(model.explain(failed, np.ones(failed.height, dtype=bool)), dtype=pl.String)
     return _verdicts(flagged, score=score, why=why)
 
 
-def _fields_of_learned(artifact: Artifact) -> set[str]:
-    from evalpipe.evaluators.learned import LearnedModel
-
-    program = LearnedModel.from_program(artifact.program).program
+def _fields_of_program(program: "Program") -> set[str]:
     return {feature.field for feature in (*program.words, *program.steps, *program.numbers)}
 
 

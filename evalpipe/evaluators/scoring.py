@@ -4,7 +4,7 @@ What a program is, is in linear.py; what its margin means, and why it says so, i
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -18,19 +18,23 @@ from evalpipe.evaluators.words import Gram, Grams, Ints, Lexicon, Words, number_
 _CHUNK = 10_000  # traces scored at once: bounds the memory of one thread
 
 
+_PART_OF = {"user": "request", "assistant": "final"}
+"""Fields that are all messages of a speaker, and the one that is a single message: equal where there is but one."""
+
+
 class _Weights(NamedTuple):
     """What one program makes of the word sequences that are found in a field."""
 
     place: Ints  # of each sequence that anybody looks for: among the program's own; -1 for those of others
     weight: Floats  # of the program's own
-    is_in_order: bool  # the program's own stand in the order of all
+    of_all: Floats | None  # of each that anybody looks for, where the program's own stand in the order of all
 
 
-class _Field(NamedTuple):
-    """A field, all that is looked for in it, and what each program that asks for it makes of that."""
+class _Fields(NamedTuple):
+    """Fields that are often equal, all that is looked for in any of them, and what programs make of that."""
 
     lexicon: Lexicon
-    of_program: Mapping[int, _Weights]
+    weights: Mapping[str, Mapping[int, _Weights]]  # by field, by the program's number
 
 
 def margins(programs: Sequence[Program], view: pl.DataFrame) -> list[Floats]:
@@ -69,32 +73,54 @@ def grams_by_field(program: Program) -> dict[str, tuple[list[Gram], Floats]]:
     return {field: (names, np.array(weights)) for field, (names, weights) in by_field.items()}
 
 
-def _fields(programs: Sequence[Program]) -> dict[str, _Field]:
+def _fields(programs: Sequence[Program]) -> list[_Fields]:
     asked = [grams_by_field(program) for program in programs]
-    fields: dict[str, _Field] = {}
+    together: dict[str, list[str]] = {}
     for field in dict.fromkeys(field for each in asked for field in each):
+        together.setdefault(_PART_OF.get(field, field), []).append(field)
+    made = []
+    for fields in together.values():
+        names = {name for each in asked for field in fields if field in each for name in each[field][0]}
         # In this order the features of a program are found when it is fitted.
-        names = sorted({name for each in asked if field in each for name in each[field][0]}, key=lambda n: (len(n), n))
-        of_program = {}
-        for number, each in enumerate(asked):
-            if field in each:
-                own, weight = each[field]
-                first: dict[Gram, int] = {}
-                for place, name in enumerate(own):
-                    first.setdefault(name, place)
-                place = np.array([first.get(name, -1) for name in names], dtype=np.int64)
-                is_in_order = bool((np.diff(place[place >= 0]) > 0).all())
-                of_program[number] = _Weights(place, weight, is_in_order)
-        fields[field] = _Field(Lexicon.of(names), of_program)
-    return fields
+        ordered = sorted(names, key=lambda name: (len(name), name))
+        weights = {
+            field: {n: _weights(*each[field], ordered) for n, each in enumerate(asked) if field in each}
+            for field in fields
+        }
+        made.append(_Fields(Lexicon.of(ordered), weights))
+    return made
 
 
-def _chunk_margins(programs: Sequence[Program], fields: Mapping[str, _Field], view: pl.DataFrame) -> list[Floats]:
+def _weights(own: list[Gram], weight: Floats, names: list[Gram]) -> _Weights:
+    first: dict[Gram, int] = {}
+    for number, name in enumerate(own):
+        first.setdefault(name, number)
+    place = np.array([first.get(name, -1) for name in names], dtype=np.int64)
+    is_in_order = bool((np.diff(place[place >= 0]) > 0).all())
+    return _Weights(place, weight, np.where(place >= 0, weight[place], 0.0) if is_in_order else None)
+
+
+def _found(fields: _Fields, view: pl.DataFrame) -> Iterator[tuple[str, Grams]]:
+    """What is found in each of the fields; a text that two of them share is looked through once."""
+    first, *others = fields.weights
+    lexicon = fields.lexicon
+    found = lexicon.find(number_field(view, first, lexicon.vocabulary))
+    yield first, found
+    for field in others:
+        is_same = view[field].eq_missing(view[first])
+        differing = (~is_same).arg_true()
+        own = lexicon.find(number_field(view[differing], field, lexicon.vocabulary))
+        kept = is_same.to_numpy()[found.document]
+        document = np.concatenate([found.document[kept], differing.to_numpy()[own.document]])
+        yield field, Grams(document, np.concatenate([found.gram[kept], own.gram]), lexicon.names)
+
+
+def _chunk_margins(programs: Sequence[Program], groups: Sequence[_Fields], view: pl.DataFrame) -> list[Floats]:
     of_words: dict[tuple[str, int], Floats] = {}
-    for field, (lexicon, of_program) in fields.items():
-        found = lexicon.find(number_field(view, field, lexicon.vocabulary))
-        for number, weights in of_program.items():
-            of_words[field, number] = _sum_of_weights(found, weights, view.height)
+    for fields in groups:
+        for field, found in _found(fields, view):
+            for number, weights in fields.weights[field].items():
+                of_words[field, number] = _sum_of_weights(found, weights, view.height)
     steps = {step.field for program in programs for step in program.steps}
     numbers = {number.field for program in programs for number in program.numbers}
     values = {field: column(view, field) for field in sorted(steps | numbers)}
@@ -117,9 +143,10 @@ def number_terms(program: Program, logs: Mapping[str, Floats], n: int) -> Floats
 
 
 def _sum_of_weights(found: Grams, weights: _Weights, n: int) -> Floats:
+    if weights.of_all is not None:
+        # To add the zeros of others is quicker than to leave them out, and changes no sum.
+        return np.bincount(found.document, weights=weights.of_all[found.gram], minlength=n).astype(np.float64)
     own = weights.place[found.gram]
     document, own = found.document[own >= 0], own[own >= 0]
-    if not weights.is_in_order:
-        order = np.lexsort((own, document))
-        document, own = document[order], own[order]
-    return np.bincount(document, weights=weights.weight[own], minlength=n).astype(np.float64)
+    order = np.lexsort((own, document))
+    return np.bincount(document[order], weights=weights.weight[own[order]], minlength=n).astype(np.float64)

@@ -51,20 +51,27 @@ def word_lists(text: pl.Expr, unit: str) -> pl.Expr:
 
     Pairs are hashes, for lists of one process alone: only whether two are equal can be asked.
     """
+    lists = all_words(text, unit)
+    if unit == "words":
+        return lists.list.set_difference(pl.lit(list(_STOP_WORDS)))
+    return lists.list.drop_nulls().list.unique()
+
+
+def all_words(text: pl.Expr, unit: str) -> pl.Expr:
+    """What `word_lists` chooses from: function words and nulls are among them, and what occurs twice stands twice."""
     words = _lower(text).str.extract_all(f"{_TOKEN}|{_BREAK}" if unit == "pairs" else _TOKEN)
     word = pl.element()
     match unit:
         case "words":
-            return words.list.set_difference(pl.lit(pl.Series([_STOP_WORDS])))
+            return words
         case "numbers":
             number = word.str.replace_all(",", "", literal=True).cast(pl.Float64, strict=False)
-            lists = words.list.eval(pl.when(word.str.contains(r"^\d")).then(number))
+            return words.list.eval(pl.when(word.str.contains(r"^\d")).then(number))
         case _:
             # No pair goes from one message to the next.
             codes = words.list.eval(pl.when(word != _BREAK).then(word.hash()))
             n_pairs = codes.list.len().cast(pl.Int64) - 1
-            lists = codes.list.head(n_pairs.clip(lower_bound=0)) * _PAIRING + codes.list.slice(1)
-    return lists.list.drop_nulls().list.unique()
+            return codes.list.head(n_pairs.clip(lower_bound=0)) * _PAIRING + codes.list.slice(1)
 
 
 def user_similarity(tokens: pl.DataFrame) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """Scores of several learned evaluators at once are to the last bit those of the definition, whatever the texts hold."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from evalpipe.evaluators.learned import LearnedModel, scores
 from evalpipe.evaluators.linear import sigmoid
-from evalpipe.evaluators.words import number_text, number_words, split_steps, split_text
+from evalpipe.evaluators.words import Lexicon, number_text, number_words, split_steps, split_text
 from evalpipe_tests.evaluators.made import transcript, view
 
 WORDS = (
@@ -36,7 +37,8 @@ TEXTS = st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=3)), max_siz
 WORD = st.one_of(
     st.sampled_from(["refund", "order", "12", "<n>", "café", "你", "好", "a_b", "x1", "ss"]), st.text(max_size=3)
 )
-FIELD = st.sampled_from(["request", "final", "tool_sequence"])
+TEXT_FIELDS = ("request", "user", "final", "assistant")
+FIELD = st.sampled_from([*TEXT_FIELDS, "tool_sequence"])
 WEIGHT = st.floats(-3, 3)
 
 
@@ -58,7 +60,7 @@ def models(draw: Any) -> LearnedModel:
 def by_definition(model: LearnedModel, frame: pl.DataFrame) -> np.ndarray:
     """Document by document with Python's sets, in the order of the program."""
     program, margins = model.program, []
-    lists = {field: split_text(frame[field]).to_list() for field in ("request", "final")}
+    lists = {field: split_text(frame[field]).to_list() for field in TEXT_FIELDS}
     lists["tool_sequence"] = split_steps(frame["tool_sequence"]).to_list()
     for row in range(frame.height):
         margin = program.bias
@@ -81,7 +83,10 @@ def by_definition(model: LearnedModel, frame: pl.DataFrame) -> np.ndarray:
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5), st.lists(models(), min_size=1, max_size=3))
 def test_scores_are_those_of_the_definition(texts: list[tuple[str, str]], several: list[LearnedModel]):
     blank = view(*[transcript(("call", "find", "{}"), ("result", "find", "x"))] * len(texts))
-    frame = blank.with_columns(request=pl.Series([t[0] for t in texts]), final=pl.Series([t[1] for t in texts]))
+    # The user says the request alone, and the assistant in every second trace more than the final answer.
+    request, final = (pl.Series([t[side] for t in texts]) for side in (0, 1))
+    assistant = pl.Series([t[1] if row % 2 else t[0] + t[1] for row, t in enumerate(texts)])
+    frame = blank.with_columns(request=request, user=request, final=final, assistant=assistant)
     together = scores(several, frame)
     for model, found in zip(several, together, strict=True):
         assert found.tolist() == by_definition(model, frame).tolist()
@@ -105,3 +110,14 @@ def test_many_traces_are_scored_in_parts_as_if_they_were_one():
     two = view(transcript(("assistant", "I am sorry")), transcript(("assistant", "Done")))
     many = pl.concat([two] * 10_001)  # more than one part
     assert model.score(many).tolist() == model.score(two).tolist() * 10_001
+
+
+@given(st.lists(st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=6), max_size=4))
+def test_pairs_are_found_in_a_search_as_in_a_table(texts: list[list[str]]):
+    lexicon = Lexicon.of([("a",), ("b", "c"), ("c", "a"), ("a",)])
+    words = number_words(pl.Series(texts, dtype=pl.List(pl.String)), lexicon.vocabulary)
+    of_table, of_search = (each.find(words) for each in (lexicon, replace(lexicon, pair_table=None)))
+    assert (of_table.document.tolist(), of_table.gram.tolist()) == (
+        of_search.document.tolist(),
+        of_search.gram.tolist(),
+    )
