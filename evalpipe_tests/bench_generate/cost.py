@@ -10,7 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from evalpipe.evaluators.artifact import Artifact
+from evalpipe.evaluators.features import features_of
+from evalpipe.evaluators.learned import LearnedModel
 from evalpipe.evaluators.rules import compile_rule, validate_rule
+from evalpipe.evaluators.run import run_evaluators
 from evalpipe.generation.bank import predicate_bank
 from evalpipe.generation.examples import Examples
 from evalpipe.generation.optimise import evolve_rule
@@ -23,6 +27,7 @@ from evalpipe_tests.bench_generate.tasks import Part, drawn, planted_task, store
 from evalpipe_tests.bench_ingest.measure import Cost, Finding, cost_of, peak_memory_bytes
 from evalpipe_tests.bench_triage.load import Days
 from evalpipe_tests.bench_triage.worlds import MONDAY
+from evalpipe_tests.evaluators.made import artifact, rule_artifact
 
 _GIB = 2**30
 _MODE, _N_FAILURES = "two_arms", 40  # 200 traces with the negatives
@@ -63,6 +68,8 @@ class CostSizes:
     pieces: tuple[str, ...] = ("rule fit", "folds", "generate")
     n_traces: int = 100_000
     n_rules: int = 50
+    n_suite_rules: int = 20  # of a suite that judges a large day,
+    n_suite_learned: int = 3  # with so many learned evaluators
     base_sessions_per_day: int = 400  # of the demo's week that is repeated
 
 
@@ -87,6 +94,7 @@ class Scored(NamedTuple):
     plain_rules: Cost
     rules: Cost
     learned: Cost
+    suite: Cost
     peak_bytes: int
 
 
@@ -135,6 +143,13 @@ def judging(sizes: CostSizes, demo: Path, source: str, mode: str) -> Iterator[Fi
         f"a learned evaluator on {n:,} traces",
         f"{scored.learned.wall_s:.1f} s wall, {scored.learned.cpu_s:.1f} CPU s, "
         f"{n / scored.learned.cpu_s:,.0f} traces per CPU s",
+    )
+    yield Finding(
+        f"{sizes.n_suite_rules} rules and {sizes.n_suite_learned} learned evaluators with reasons, {n:,} traces",
+        f"{scored.suite.wall_s:.2f} s wall, {scored.suite.cpu_s:.2f} CPU s",
+        f"{n / scored.suite.wall_s:,.0f} traces/s, 50,000",
+        n / scored.suite.wall_s / 50_000,
+        at_least=1.0,
     )
     yield Finding("peak memory of all that", f"{scored.peak_bytes / _GIB:.2f} GiB")
 
@@ -193,6 +208,7 @@ def _score(sizes: CostSizes, demo: Path, source: str, mode: str) -> Scored:
     examples = examples_of(task.earlier.traces[rows], task.earlier.is_failure[rows], settings.generation)
     plain, several = (_telling_pairs(examples, sizes.n_rules, only=only) for only in (_PLAIN, None))
     model = learned_on(examples, settings.generation)
+    suite = _suite(examples, sizes, settings)
     traces = Days(sizes.n_traces, base_sessions_per_day=sizes.base_sessions_per_day).on(MONDAY)
     features = feature_frame(traces, TRACES.empty())  # in production the pipeline has counted them before
     view = view_of(traces, features)
@@ -203,8 +219,35 @@ def _score(sizes: CostSizes, demo: Path, source: str, mode: str) -> Scored:
         cost_of(lambda: _flags(view, plain), repeats=_REPEATS),
         cost_of(lambda: _flags(view, several), repeats=1),
         cost_of(lambda: model(view), repeats=1),
+        cost_of(lambda: run_evaluators(suite, view, llm=settings.llm), repeats=1),
         peak_memory_bytes(),
     )
+
+
+def _suite(examples: Examples, sizes: CostSizes, settings: Settings) -> list[Artifact]:
+    """Rules of all kinds, and learned evaluators, each fitted on another part of the examples."""
+    rules = [
+        rule_artifact(rule, evaluator_id=f"ev_rule_{i}")
+        for i, rule in enumerate(_telling_pairs(examples, sizes.n_suite_rules, only=None))
+    ]
+    n_parts = sizes.n_suite_learned + 1
+    made = features_of(examples.view)
+    learned = [
+        LearnedModel.fit_rows(
+            made,
+            np.flatnonzero(np.arange(made.n) % n_parts != i),
+            examples.is_failure,
+            examples.weight,
+            examples.groups,
+            settings.generation,
+            settings.generation.seed,
+        )
+        for i in range(sizes.n_suite_learned)
+    ]
+    return [
+        *rules,
+        *(artifact(m.to_program(), "learned", evaluator_id=f"ev_learned_{i}") for i, m in enumerate(learned)),
+    ]
 
 
 def _flags(view: pl.DataFrame, rules: Sequence[dict[str, Any]]) -> pl.DataFrame:
