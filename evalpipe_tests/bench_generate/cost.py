@@ -12,8 +12,9 @@ import polars as pl
 
 from evalpipe.evaluators.artifact import Artifact
 from evalpipe.evaluators.features import features_of
+from evalpipe.evaluators.flagging import flags_of
 from evalpipe.evaluators.learned import LearnedModel
-from evalpipe.evaluators.rules import compile_rule, validate_rule
+from evalpipe.evaluators.rules import validate_rule
 from evalpipe.evaluators.run import run_evaluators
 from evalpipe.generation.bank import predicate_bank
 from evalpipe.generation.examples import Examples
@@ -250,10 +251,9 @@ def _suite(examples: Examples, sizes: CostSizes, settings: Settings) -> list[Art
     ]
 
 
-def _flags(view: pl.DataFrame, rules: Sequence[dict[str, Any]]) -> pl.DataFrame:
-    """As run_evaluators does it: all in one pass, which computes once what rules have in common."""
-    compiled = {str(i): compile_rule(validate_rule(rule)) for i, rule in enumerate(rules)}
-    return view.lazy().select(**compiled).collect()
+def _flags(view: pl.DataFrame, rules: Sequence[dict[str, Any]]) -> dict[str, pl.Series]:
+    """As run_evaluators does it: all together, dear predicates only where cheap ones leave it open."""
+    return flags_of({str(i): validate_rule(rule) for i, rule in enumerate(rules)}, view)
 
 
 def _telling_pairs(examples: Examples, n: int, *, only: frozenset[str] | None) -> list[dict[str, Any]]:
