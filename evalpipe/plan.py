@@ -72,7 +72,7 @@ CODE_VERSIONS: Mapping[str, str] = {
     "agreement": "1",
     "evaluators": "1",
     "verdicts": "3",
-    "verdict_counts": "1",
+    "verdict_counts": "2",
     "candidates": "2",
     "queue_yield": "1",
     "prevalence": "1",

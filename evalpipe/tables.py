@@ -592,6 +592,8 @@ VERDICT_COUNTS = Table(
         _must("n_judged", pl.Int64, "traces with a pass or a fail"),
         _must("n_flagged", pl.Int64, "of them failed"),
         _must("n_faults", pl.Int64, "traces it could not judge; in neither of the two"),
+        _must("n_judged_sessions", pl.Int64, "sessions whose first judged trace of the day is among them"),
+        _must("n_flagged_sessions", pl.Int64, "sessions whose first failed trace of the day is among them"),
         _must("judged_weight", pl.Float64, "sum over the judged of one over their inclusion probability"),
         _must("flagged_weight", pl.Float64, "the same over the flagged"),
         _must("judged_weight_sq", pl.Float64, "sum over the judged of its square"),

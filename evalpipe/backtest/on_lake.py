@@ -215,7 +215,7 @@ def _day(lake: Lake, day: date, artifacts: Sequence[Artifact], annotated: pl.Dat
     started = (
         lake.scan(TRACES)
         .filter(on_day, CLOSED)
-        .select("trace_id", "start_unix_ns", "service_name", "service_version")
+        .select("trace_id", "session_id", "start_unix_ns", "service_name", "service_version")
         .collect()
         .sort("trace_id")
     )

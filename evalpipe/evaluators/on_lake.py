@@ -192,7 +192,11 @@ def counts_on(lake: Lake, day: date) -> pl.DataFrame:
     """VERDICT_COUNTS of `day`, of every version that has judged it."""
     on_day = pl.col("day") == day
     said = lake.scan(VERDICTS).filter(on_day).drop("explanation").collect()
-    started = lake.scan(TRACES).filter(on_day).select("trace_id", "start_unix_ns", "service_name", "service_version")
+    started = (
+        lake.scan(TRACES)
+        .filter(on_day)
+        .select("trace_id", "session_id", "start_unix_ns", "service_name", "service_version")
+    )
     return count_frame(said, started.collect())
 
 

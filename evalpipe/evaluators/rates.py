@@ -22,12 +22,28 @@ def count_frame(verdicts: pl.DataFrame, traces: pl.DataFrame) -> pl.DataFrame:
 
     A trace that is no longer there counts nowhere. A fault is counted apart: it judged nothing.
     """
-    started = traces.select("trace_id", "start_unix_ns", "service_name", pl.col("service_version").fill_null(""))
+    started = traces.select(
+        "trace_id",
+        "start_unix_ns",
+        "service_name",
+        pl.col("service_version").fill_null(""),
+        session=pl.coalesce("session_id", "trace_id"),
+    )
     is_judged, is_flagged = pl.col("outcome") != "fault", pl.col("outcome") == "fail"
     weight = 1 / pl.col("inclusion_probability")
+
+    def is_first(which: pl.Expr) -> pl.Expr:
+        """Of those of its session."""
+        at = pl.when(which).then("start_unix_ns")
+        return at == at.min().over("evaluator_id", "version", "session")
+
     return VERDICT_COUNTS.conform(
         verdicts.join(started, on="trace_id")
-        .with_columns(hour=pl.from_epoch("start_unix_ns", "ns").dt.hour())
+        .with_columns(
+            hour=pl.from_epoch("start_unix_ns", "ns").dt.hour(),
+            opens_judged=is_first(is_judged).fill_null(False),
+            opens_flagged=is_first(is_flagged).fill_null(False),
+        )
         .group_by(VERDICT_COUNTS.key)
         .agg(
             pl.col("issue_id").first(),
@@ -35,6 +51,8 @@ def count_frame(verdicts: pl.DataFrame, traces: pl.DataFrame) -> pl.DataFrame:
             n_judged=is_judged.sum(),
             n_flagged=is_flagged.sum(),
             n_faults=(~is_judged).sum(),
+            n_judged_sessions=pl.col("session").filter("opens_judged").n_unique(),
+            n_flagged_sessions=pl.col("session").filter("opens_flagged").n_unique(),
             judged_weight=weight.filter(is_judged).sum(),
             flagged_weight=weight.filter(is_flagged).sum(),
             judged_weight_sq=(weight**2).filter(is_judged).sum(),

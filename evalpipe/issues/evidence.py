@@ -101,9 +101,13 @@ def hours_of(counts: pl.DataFrame) -> pl.DataFrame:
 
 
 def whole_hours(counts: pl.DataFrame) -> pl.DataFrame:
-    """hour (its start, UTC), n_judged, n_flagged of all releases together, without the last, which may go on."""
+    """hour (its start, UTC), n_judged, n_flagged of all releases together, without the last, which may go on.
+
+    Sessions are counted: somebody who asks ten times and is failed ten times is one sign that failures are rising.
+    """
     hour = pl.col("day").cast(UTC) + pl.duration(hours=pl.col("hour"))
-    hours = counts.group_by(hour.alias("hour")).agg(pl.col("n_judged", "n_flagged").sum()).sort("hour")
+    sums = {name: pl.col(f"{name}_sessions").sum() for name in ("n_judged", "n_flagged")}
+    hours = counts.group_by(hour.alias("hour")).agg(**sums).sort("hour")
     return hours.head(max(0, hours.height - 1))
 
 

@@ -26,7 +26,9 @@ def verdicts(*rows: tuple[str, str, float], version: int = 1) -> pl.DataFrame:
 def traces(*rows: tuple[str, datetime, str | None]) -> pl.DataFrame:
     """(trace_id, start, release)"""
     frame = pl.DataFrame(rows, schema=["trace_id", "start", "service_version"], orient="row")
-    return frame.with_columns(start_unix_ns=pl.col("start").dt.epoch("ns"), service_name=pl.lit("shop"))
+    return frame.with_columns(
+        start_unix_ns=pl.col("start").dt.epoch("ns"), service_name=pl.lit("shop"), session_id=pl.lit(None, pl.String)
+    )
 
 
 def test_verdicts_are_counted_by_hour_and_release():
@@ -52,6 +54,18 @@ def test_a_trace_counts_for_as_many_as_it_stands_for():
     found = count_frame(verdicts(("a", "fail", 0.5), ("b", "pass", 0.5), ("c", "fail", 0.1)), started)
     names = ("judged_weight", "flagged_weight", "judged_weight_sq", "flagged_weight_sq")
     assert found.select(names).row(0) == pytest.approx((14, 12, 108, 104))
+
+
+def test_a_session_counts_once_where_it_was_first_judged_and_where_it_first_failed():
+    started = traces(
+        ("a", NOON, "1.0"),
+        ("b", NOON + timedelta(minutes=50), "1.0"),
+        ("c", NOON + timedelta(minutes=70), "1.0"),
+        ("d", NOON + timedelta(minutes=75), "1.0"),
+    ).with_columns(session_id=pl.Series(["s", "s", "s", None]))
+    found = count_frame(verdicts(("a", "pass", 1), ("b", "fail", 1), ("c", "fail", 1), ("d", "fail", 1)), started)
+    names = ("hour", "n_judged", "n_flagged", "n_judged_sessions", "n_flagged_sessions")
+    assert found.select(names).rows() == [(12, 2, 1, 1, 1), (13, 2, 2, 1, 1)]
 
 
 def test_a_fault_is_counted_apart():
@@ -86,6 +100,7 @@ def counts(*rows: tuple[int, date, int, int]) -> pl.DataFrame:
         frame.with_columns(
             *(pl.lit(value).alias(name) for name, value in fixed.items()),
             *(pl.col(f"n_{kind}").alias(f"{kind}_weight{sq}") for kind in ("judged", "flagged") for sq in ("", "_sq")),
+            *(pl.col(f"n_{kind}").alias(f"n_{kind}_sessions") for kind in ("judged", "flagged")),
         )
     )
 
