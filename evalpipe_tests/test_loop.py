@@ -27,6 +27,7 @@ from evalpipe.tables import (
     LABELS,
     RAW_OTLP,
     REJECTIONS,
+    SETTLED,
     SPANS,
     TABLES,
     TRACES,
@@ -74,7 +75,7 @@ def test_two_weeks_give_trusted_evaluators_with_held_out_figures_and_intervals(w
     assert (held_out["mcc"] <= held_out["mcc_upper"]).all()
     latest = held_out.sort("measured_at").unique("evaluator_id", keep="last")
     counted = latest.select("issue_id", n=pl.sum_horizontal("tp", "fp", "tn", "fn", "n_faults").cast(pl.UInt32))
-    labelled = home.lake.read(LABELS).group_by("issue_id").agg(n=pl.len())
+    labelled = home.lake.read(LABELS, SETTLED).group_by("issue_id").agg(n=pl.len())
     assert counted.join(labelled, on=["issue_id", "n"], how="anti").is_empty()
 
 

@@ -208,6 +208,7 @@ def backfill(
         for day in days:
             bar.update(task, description=f"judging {day}")
             materialise(home, instance, "verdicts", [day], config={"issues": issues})
+            materialise(home, instance, "verdict_counts", [day])
             bar.advance(task)
     of_days = pl.col("day").is_in([date.fromisoformat(day) for day in days])
     made = (
