@@ -176,7 +176,7 @@ class VerificationSettings(_Stage):
     target_share: float = Field(default=0.25, gt=0, le=1)  # and in less than this share of what it was before
     confidence: Share = 0.95  # that it is below the target
     max_passes: Count = 300  # 0 of 299 say that a rate is below 1 %, the least that is taken for a rate of before
-    reader_error: Share = 0.01  # of traces without the failure in which a careless reader sees it
+    reader_error: Share = 0.003  # of traces without the failure in which a slip that nobody corrects sees it
     recurrence_error: float = Field(default=0.05, gt=0, lt=1)  # chance ever to call a solved issue returned wrongly
     recurrence_rate: float = Field(default=0.02, gt=0, lt=1)  # the least share of traffic that counts as a return
     epoch_days: Count = 28  # the search for a return starts anew with each release, and after so many days

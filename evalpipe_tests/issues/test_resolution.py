@@ -96,9 +96,9 @@ def test_one_failing_pass_asks_for_more_reading_and_decides_nothing():
     read = readings((7, "1.1", 1, False, True), (7, "1.1", PASSES, False, False))
     said = verify("1.1", SINCE, exposure(after(ENOUGH), read), SETTINGS)
     assert said.finding == "reading"
-    # A reader sees it in one of a hundred others too, so 0.02 must be twenty times likelier than 0.05:
-    # 2/5 * (0.98 / 0.95)**n reaches 20 at n = ln 50 / 0.03109 = 125.8.
-    assert said.n_passes_needed == 1 + 126
+    # A reader sees it in three of a thousand others too, so 0.013 must be twenty times likelier than 0.043:
+    # 13/43 * (0.987 / 0.957)**n reaches 20 at n = ln(20 * 43 / 13) / 0.030866 = 135.8.
+    assert said.n_passes_needed == 1 + 136
 
 
 def test_a_fix_that_is_not_proven_by_three_times_the_reading_is_none():
