@@ -9,9 +9,12 @@ import polars as pl
 import pytest
 
 from evalpipe.home import Home
+from evalpipe.issues.events import event
+from evalpipe.issues.replay import replay
 from evalpipe.review.desk.tokens import reviewer_of
 from evalpipe.tables import ANNOTATIONS, EVALUATORS, ISSUE_EVENTS, ISSUES
 from evalpipe_tests.cli.test_bad_input import evalpipe
+from evalpipe_tests.issues.made import SLOW, issues_named, later
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,20 @@ def test_an_issue_is_resolved_and_reopened_by_people_whose_names_are_kept(home_c
     assert evalpipe(home_copy, "issues", "reopen", issue, "--as", "bob").returncode == 0
     events = home_copy.lake.read(ISSUE_EVENTS, pl.col("issue_id") == issue).sort("at")
     assert events["author"].to_list()[-2:] == ["ana", "bob"]
+
+
+def test_a_person_says_that_an_issue_is_fixed_how_bad_it_is_and_takes_it_back(empty_home: Home):
+    events = issues_named("slow")
+    promoted = event(replay(events)[SLOW], "promoted", author="pipeline", now=later(9), evidence={"n_failures": 3})
+    empty_home.lake.append_new(ISSUE_EVENTS, pl.concat([events, promoted]))
+    assert evalpipe(empty_home, "issues", "severity", "slow", "critical", "--as", "ana").returncode == 0
+    assert evalpipe(empty_home, "issues", "fixed", "slow", "--in", "1.4.0", "--as", "ana").returncode == 0
+    issue = replay(empty_home.lake.read(ISSUE_EVENTS))[SLOW]
+    assert (issue.state, issue.severity, issue.fixed_in) == ("fix_claimed", "critical", "1.4.0")
+    assert "said to be fixed in release 1.4.0" in evalpipe(empty_home, "issues", "show", "slow").stdout
+    assert evalpipe(empty_home, "issues", "not-fixed", "slow", "--as", "bob").returncode == 0
+    assert evalpipe(empty_home, "issues", "not-fixed", "slow", "--as", "bob").returncode == 2
+    assert "critical, major, minor" in evalpipe(empty_home, "issues", "severity", "slow", "dire").stderr
 
 
 def test_what_a_person_splits_off_an_issue_is_one_of_its_own_and_a_merge_gives_it_back(home_copy: Home):

@@ -14,7 +14,9 @@ from evalpipe.evaluators.learned import LearnedModel
 from evalpipe.evaluators.view import evaluator_view
 from evalpipe.home import Home
 from evalpipe.ids import issue_id
-from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, LABELS, TRACES
+from evalpipe.issues.events import event
+from evalpipe.issues.replay import replay
+from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, ISSUE_EVENTS, LABELS, TRACES, VERIFICATIONS
 from evalpipe_tests.generation.made import QUICK
 from evalpipe_tests.generation.planted import NOW, labels_of, planted
 from evalpipe_tests.review.made import CYCLE
@@ -220,3 +222,41 @@ def test_an_unknown_issue_is_no_page(bare: Home, address: str):
 
 def test_who_is_not_signed_in_is_sent_to_sign_in(bare: Home):
     assert client(bare, None).get(ADDRESS).status_code == 303
+
+
+def verification(**known: object) -> pl.DataFrame:
+    figures = {name: 0 for name, dtype in VERIFICATIONS.schema.items() if dtype.is_numeric()}
+    said = {"issue_id": PLANTED, "state": "verifying", "release": "1.1", "releases": ["1.1"], "finding": "reading"}
+    return VERIFICATIONS.conform(pl.DataFrame([figures | said | known]))
+
+
+def test_it_tells_what_happened_and_what_a_fix_still_has_to_show(bare: Home):
+    events = bare.lake.read(ISSUE_EVENTS)
+    for kind, evidence in (("promoted", {"n_failures": 3}), ("fix_claimed", {"release": "1.1"})):
+        issue = replay(events)[PLANTED]
+        events = pl.concat([events, event(issue, kind, author="ada", now=issue.updated_at, evidence=evidence)])
+    bare.lake.append_new(ISSUE_EVENTS, events)
+    needs = {"reason": "1.1 needs <b>40</b> more", "n_exposed": 120, "n_needed": 322, "n_hits_read": 2}
+    needs |= {"n_hits_confirmed": 1, "n_flagged": 5, "n_passes_read": 30, "n_passes_needed": 74}
+    rates = {"target_rate": 0.01, "rate_before": 0.04, "confidence": 0.95}
+    bare.lake.replace(VERIFICATIONS, verification(**needs, **rates))
+    page = client(bare).get(ADDRESS).text
+    life = page[page.index('id="life"') :]
+    assert "The fix is being checked" in life
+    assert "1.1 needs &lt;b&gt;40&lt;/b&gt; more" in life
+    for figures in (
+        "<td>120</td><td>322</td>",
+        "<td>2, 1 confirmed</td><td>5</td>",
+        "<td>30, 0 show it</td><td>74</td>",
+    ):
+        assert figures in life
+    assert "below 1.00 %, where it was 4.0 %, at 95 % confidence" in life
+    said = [
+        life.index(words) for words in ("said to be fixed in release 1.1: ada said so", "became an issue", "first seen")
+    ]
+    assert said == sorted(said)  # the newest first
+
+
+def test_an_issue_that_nobody_calls_fixed_has_no_fix_on_its_page(shown: str):
+    assert "What the fix has to show" not in shown
+    assert "first seen" in shown
