@@ -24,6 +24,7 @@ from evalpipe.issues.replay import replay
 from evalpipe.ranges import days_around
 from evalpipe.review.annotations import inbox_files
 from evalpipe.review.queue.cycles import cycle_of
+from evalpipe.signals.drift import BEFORE_DAYS, RECENT_DAYS
 from evalpipe.tables import (
     AGREEMENT,
     ANNOTATIONS,
@@ -54,7 +55,6 @@ from evalpipe.tables import (
 from evalpipe.traces.on_lake import n_open_traces
 
 WHOLE = "all"
-_DRIFT_DAYS = 35  # the last week and the four before it
 
 CODE_VERSIONS: Mapping[str, str] = {
     # Raise one when the asset's logic changes what it makes: its partitions and all that follow become stale.
@@ -364,7 +364,7 @@ def _evidence(home: Home) -> list[object]:
 
 def _traffic_drift(home: Home) -> dict[str, object]:
     days = [str(day) for day in traffic_days(home)]
-    features = home.lake.made_from(TRACE_FEATURES, days[-_DRIFT_DAYS:])
+    features = home.lake.made_from(TRACE_FEATURES, days[-(RECENT_DAYS + BEFORE_DAYS) :])
     made = {day: upstream for day, upstream in features.items() if upstream is not None}
     return {WHOLE: made} if made else {}
 

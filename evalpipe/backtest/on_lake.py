@@ -23,6 +23,7 @@ from evalpipe.evaluators.rates import count_frame
 from evalpipe.evaluators.run import fields_of, is_served, verdicts_of
 from evalpipe.evaluators.view import evaluator_view, needs_features
 from evalpipe.ids import content_hash
+from evalpipe.issues.evidence import utc_of
 from evalpipe.lake.store import Lake
 from evalpipe.settings import Settings
 from evalpipe.tables import (
@@ -109,7 +110,7 @@ def _releases(lake: Lake) -> pl.DataFrame:
         lake.scan(TRACES)
         .filter(CLOSED)
         .group_by("service_name", release=pl.col("service_version").fill_null(""))
-        .agg(first_seen=_at(pl.col("start_unix_ns").min()))
+        .agg(first_seen=utc_of(pl.col("start_unix_ns").min()))
         .collect()
     )
     return release_order(first).match_to_schema(RELEASES)
@@ -221,7 +222,7 @@ def _day(lake: Lake, day: date, artifacts: Sequence[Artifact], annotated: pl.Dat
     )
     release = pl.col("service_version").fill_null("")
     traffic = (
-        started.group_by("service_name", release=release, hour=_at(pl.col("start_unix_ns")).dt.truncate("1h"))
+        started.group_by("service_name", release=release, hour=utc_of(pl.col("start_unix_ns")).dt.truncate("1h"))
         .agg(n_traces=pl.len().cast(pl.Int64))
         .sort("service_name", "release", "hour")
         .match_to_schema(TRAFFIC)
@@ -233,7 +234,7 @@ def _day(lake: Lake, day: date, artifacts: Sequence[Artifact], annotated: pl.Dat
         .join(read, on="trace_id")
         .select(
             *("evaluator_id", "version", "issue_id", "trace_id"),
-            at=_at(pl.col("start_unix_ns")),
+            at=utc_of(pl.col("start_unix_ns")),
             release=release,
             is_flagged=pl.col("outcome") == "fail",
         )
@@ -281,10 +282,6 @@ def _verdicts(
     # Every trace was asked about where asking is free: none stands for others.
     whole = pl.when("is_free").then(1.0).otherwise("inclusion_probability").alias("inclusion_probability")
     return pl.concat([said, *made]).with_columns(whole).drop("is_free")
-
-
-def _at(unix_ns: pl.Expr) -> pl.Expr:
-    return pl.from_epoch(unix_ns, time_unit="ns").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
 
 
 def _id_of(first: date, last: date, history: History, seen: Seen, settings: Settings) -> str:

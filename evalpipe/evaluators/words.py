@@ -178,12 +178,6 @@ class Lexicon:
         return np.where(self.pair_keys[at] == keys, self.pair_place[at], -1)
 
 
-def known_grams(lists: pl.Series, names: list[Gram]) -> Grams:
-    """Which of `names` (sequences of one or two words) occur in each list."""
-    lexicon = Lexicon.of(names)
-    return lexicon.find(number_words(lists, lexicon.vocabulary))
-
-
 def _distinct(keys: Ints) -> Ints:
     """The distinct keys, sorted. numpy's own `unique` hashes since version 2.3, a hundred times as slow as its sort."""
     found = np.sort(keys)

@@ -62,17 +62,25 @@ def gather(lake: Lake, issue_ids: Collection[str]) -> Gathered:
 
 def evidence_on(issue: IssueState, gathered: Gathered, settings: VerificationSettings) -> Evidence:
     """What is known of one issue as it is now."""
+    hourly = whole_hours(gathered.counts.filter(pl.col("issue_id") == issue.issue_id))
+    gates = gathered.gates.get(issue.issue_id, [])
+    return Evidence(exposure_on(issue, gathered), gates, turns(hourly, settings))
+
+
+def exposure_on(issue: IssueState, gathered: Gathered) -> Exposure:
+    """The part of it that is traffic and reading: all that a fix is verified by."""
     mine = pl.col("issue_id") == issue.issue_id
-    counts = gathered.counts.filter(mine)
-    hours = hours_of(counts)
-    exposure = Exposure(
-        hours=hours,
+    return Exposure(
+        hours=hours_of(gathered.counts.filter(mine)),
         readings=gathered.readings.filter(mine).select(READINGS.names()),
         agreement=_agreement(gathered.quality.filter(mine)),
         rate_before=_rate_before(issue, gathered),
     )
-    hourly = whole_hours(counts)
-    return Evidence(exposure, gathered.gates.get(issue.issue_id, []), turns(hourly, settings))
+
+
+def utc_of(unix_ns: pl.Expr) -> pl.Expr:
+    """The time of nanoseconds since 1970, as the tables write times."""
+    return pl.from_epoch(unix_ns, time_unit="ns").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
 
 
 def by_newest_version(counts: pl.DataFrame) -> pl.DataFrame:
@@ -87,14 +95,10 @@ def hours_of(counts: pl.DataFrame) -> pl.DataFrame:
     return (
         counts.filter(pl.col("n_judged") > 0)
         .select(
-            pl.from_epoch("first_start_unix_ns", time_unit="ns")
-            .dt.cast_time_unit("us")
-            .dt.replace_time_zone("UTC")
-            .alias("at"),
-            "service_version",
             *figures,
+            at=utc_of(pl.col("first_start_unix_ns")),
+            release="service_version",
         )
-        .rename({"service_version": "release"})
         .sort("at", "release")
         .select(HOURS.names())
     )
@@ -134,7 +138,7 @@ def _readings(lake: Lake, of_issues: pl.Expr) -> pl.DataFrame:
         .join(random, on="trace_id", how="left")
         .select(
             "issue_id",
-            at=pl.from_epoch("start_unix_ns", time_unit="ns").dt.cast_time_unit("us").dt.replace_time_zone("UTC"),
+            at=utc_of(pl.col("start_unix_ns")),
             read_at="labelled_at",
             release=pl.col("service_version").fill_null(""),
             is_flagged=pl.col("outcome") == "fail",

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from evalpipe.issues.decisions import find
-from evalpipe.issues.evidence import evidence_on, gather
+from evalpipe.issues.evidence import evidence_on, exposure_on, gather
 from evalpipe.issues.lifecycle import transition, verification_of
 from evalpipe.issues.replay import Issues, IssueState, replay
 from evalpipe.lake.followed import Followed
@@ -67,18 +68,21 @@ def propose(lake: Lake, annotations: pl.DataFrame, settings: IssueSettings) -> p
 def transitions(lake: Lake, settings: VerificationSettings) -> pl.DataFrame:
     """The ISSUE_EVENTS that the evidence in the lake calls for, in the order in which they follow from one another."""
     events = lake.read(ISSUE_EVENTS)
-    gathered = gather(lake, _watched(replay(events)))
+    issues = replay(events)
+    watched = _watched(issues)
+    gathered = gather(lake, watched)
     news = [ISSUE_EVENTS.empty()]
-    for _ in range(_MAX_STEPS):
-        issues = replay(pl.concat([events, *news]))
-        found = [
-            transition(issues[each], evidence_on(issues[each], gathered, settings), settings)
-            for each in _watched(issues)
-        ]
-        step = [event for event in found if event is not None]
-        if not step:
-            break
-        news += step
+    for each in watched:
+        issue = issues[each]
+        evidence = evidence_on(issue, gathered, settings)
+        for _ in range(_MAX_STEPS):
+            event = transition(issue, evidence, settings)
+            if event is None:
+                break
+            news.append(event)
+            issue = replay(pl.concat([events, *news]))[each]
+            # What was usual before a fix depends on when it was deployed; all else is known already.
+            evidence = replace(evidence, exposure=exposure_on(issue, gathered))
     return pl.concat(news)
 
 
@@ -89,7 +93,7 @@ def verifications(lake: Lake, settings: VerificationSettings) -> pl.DataFrame:
     rows = []
     for each in _watched(issues):
         issue = issues[each]
-        said = verification_of(issue, evidence_on(issue, gathered, settings).exposure, settings)
+        said = verification_of(issue, exposure_on(issue, gathered), settings)
         if said is not None:
             rows.append({"issue_id": each, "state": issue.state, **said._asdict()})
     return VERIFICATIONS.conform(pl.DataFrame(rows, infer_schema_length=None) if rows else VERIFICATIONS.empty())

@@ -100,9 +100,7 @@ def recurrence(
         return Recurrence(None, None, exposure.n_judged, exposure.n_flagged, confirmed, reason)
     at, release, begins, ends = crossed[0]
     part = exposure.of([release], begins, ends)
-    known = Exposure(
-        part.hours.filter(pl.col("at") <= at), part.readings.filter(pl.col("read_at") <= at), part.agreement
-    )
+    known = part.known_at(at)
     confirmed = int(known.readings["is_failure"].sum())
     named = f"release {release}" if release else "traffic that names no release"
     reason = f"{known.n_flagged} of {known.n_judged} traces of {named} flagged, {confirmed} of them confirmed by people"

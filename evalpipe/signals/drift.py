@@ -24,6 +24,7 @@ NUMBERS = tuple(
 WORDS = {"request": "words of requests", "response": "words of answers"}
 """The texts whose words are compared, and what that feature is called."""
 
+RECENT_DAYS, BEFORE_DAYS = 7, 28  # whole weeks: a weekend is no shift
 _TEXT_NAMES = {"words of requests": "word", "words of answers": "word", "tools": "tool"}
 _N_WORDS = 200  # the commonest, with the rest as one: rare ones are noise
 _MIN_SESSIONS = 20  # at either time: fewer say nothing of a distribution over ten cells

@@ -11,12 +11,11 @@ import polars as pl
 from evalpipe.lake.store import Lake
 from evalpipe.settings import MonitorSettings, ObserveSettings, SignalSettings
 from evalpipe.signals.anomaly import sample_bound, signal_frame
-from evalpipe.signals.drift import NUMBERS, WORDS, drift_of_service
+from evalpipe.signals.drift import BEFORE_DAYS, NUMBERS, RECENT_DAYS, WORDS, drift_of_service
 from evalpipe.signals.features import feature_frame
 from evalpipe.tables import CLOSED, TRACE_FEATURES, TRACE_SIGNALS, TRACES, TRAFFIC_DRIFT
 
 _CHUNK_TRACES = 10_000  # transcripts in memory at once
-_RECENT_DAYS, _BEFORE_DAYS = 7, 28  # whole weeks: a weekend is no shift
 _DRIFT_TRACES = 2_000  # of a service at either time: a share is then known to a hundredth
 _DRIFT_CHARS = 2_000  # of each text
 _USER_REACH = timedelta(days=1)  # somebody who asks again, where there are no sessions, does so soon
@@ -61,8 +60,8 @@ def traffic_drift(lake: Lake, settings: MonitorSettings, seed: int) -> pl.DataFr
     last = lake.scan(TRACE_FEATURES).select(pl.col("day").max()).collect().item()
     if last is None:
         return TRAFFIC_DRIFT.empty()
-    first = last - timedelta(days=_RECENT_DAYS - 1)
-    inside = pl.col("day").is_between(first - timedelta(days=_BEFORE_DAYS), last)
+    first = last - timedelta(days=RECENT_DAYS - 1)
+    inside = pl.col("day").is_between(first - timedelta(days=BEFORE_DAYS), last)
     is_recent = pl.col("day") >= first
     sizes = (
         lake.scan(TRACE_FEATURES)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalpipe.evaluators.words import (
+    Lexicon,
     frequent_grams,
-    known_grams,
     number_words,
     phrase_in,
     phrase_pattern,
@@ -62,7 +62,9 @@ def test_frequent_sequences_are_what_counting_all_of_them_gives(documents: list[
 @given(st.lists(st.lists(st.sampled_from("abcd"), max_size=8), min_size=1, max_size=6))
 def test_known_sequences_are_found_where_they_are(documents: list[list[str]]):
     names = [("a",), ("b", "a"), ("c", "c"), ("d",)]
-    grams = known_grams(split_text(pl.Series([" ".join(words) for words in documents])), names)
+    lexicon = Lexicon.of(names)
+    lists = split_text(pl.Series([" ".join(words) for words in documents]))
+    grams = lexicon.find(number_words(lists, lexicon.vocabulary))
     expected = {
         (i, j)
         for i, words in enumerate(documents)
