@@ -138,6 +138,7 @@ SPANS = Table(
         Column("events", pl.String, "span events, JSON array of {name, time_unix_ns, attributes}"),
         Column("links", pl.String, "span links, JSON array of {trace_id, span_id, attributes}"),
         Column("resource", pl.String, "resource and scope attributes that have no column, JSON object"),
+        Column("gate_ref", pl.String, "resource evalpipe.gate.id: what CI replays for a gate; null for traffic"),
         _must("segment_id", pl.String, "raw segment it was decoded from"),
         _must("ingested_at", UTC, "when its segment landed"),
     ),
@@ -176,6 +177,7 @@ TRACES = Table(
         _must("end_unix_ns", pl.Int64, "last end, nanoseconds since 1970 UTC"),
         _must("status", pl.String, "of the root span: ok, error or unset"),
         Column("is_open", pl.Boolean, "its last span was so recent that others may follow"),
+        Column("gate_ref", pl.String, "resource evalpipe.gate.id: a replay for that gate; null for traffic"),
         _must("is_complete", pl.Boolean, "no defect"),
         _must("defects", TEXTS, "missing_root, orphan_span, truncated_output, missing_session, unfinished"),
     ),
@@ -767,6 +769,13 @@ GATE_RUNS = Table(
         _must("n_cases", pl.Int64, "cases judged"),
         _must("n_evaluators", pl.Int64, "evaluators that ran"),
         Column("suite_pass_rate", pl.Float64, "share of the evaluators that ran which passed; null when none ran"),
+        Column("question_id", pl.String, "content hash of cases, suite, policy and release, without what came before"),
+        Column("n_refused", pl.Int64, "cases that could not be read, and were not judged"),
+        Column("policy", pl.String, "default or article"),
+        Column("baseline_gate_id", pl.String, "the gate of the last release, that it was compared with; null: none"),
+        Column("baseline_release", pl.String, "that release"),
+        Column("asked_by", pl.String, "cli, dagster, or the name of the webhook's secret"),
+        Column("commit", pl.String, "commit of the application, as CI named it"),
     ),
 )
 
@@ -794,7 +803,35 @@ GATE_RESULTS = Table(
         Column("link", pl.String, "new regression, known open or returned after resolution"),
         _must("failing_case_ids", TEXTS, "at most the first 50"),
         _must("reason", pl.String, "the outcome in words"),
+        Column("pass_rate_asked", pl.Float64, "pass rate from which it passes"),
+        Column("n_own", pl.Int64, "cases that name its issue, which alone are counted above; null: all are"),
+        Column("n_fail_elsewhere", pl.Int64, "other cases that show the failure; null where all are counted"),
+        Column("n_effective", pl.Float64, "independent cases that the judged ones are worth, sessions being alike"),
+        Column("compared", pl.String, "paired (same inputs) or unpaired; null: not compared with the last release"),
+        Column("baseline_pass_rate", pl.Float64, "pass rate of the last release, of the cases compared"),
+        Column("n_compared", pl.Int64, "its cases compared"),
+        Column("pass_rate_change", pl.Float64, "pass rate now less that of then, on the cases compared"),
+        Column("p_worse", pl.Float64, "chance of so large a fall or a larger one if nothing changed"),
+        Column("is_regression", pl.Boolean, "it got worse beyond chance and by more than the margin"),
     ),
+)
+
+GATE_CASES = Table(
+    "gate_cases",
+    "What every evaluator said of each case of a gate: what the next release is compared with.",
+    ("gate_id", "case_id"),
+    (
+        _must("gate_id", pl.String, "the run"),
+        _must("case_id", pl.String, "id of the case, or the trace"),
+        _must("day", pl.Date, "UTC date on which it was decided"),
+        _must("input_hash", pl.String, "content hash of what the user and the system said before the answer"),
+        Column("session_id", pl.String, "the conversation it belongs to"),
+        Column("line", pl.Int64, "line of the file, from 1; null for traffic"),
+        _must("passed", TEXTS, "evaluators that passed it"),
+        _must("failed", TEXTS, "evaluators that saw the failure in it"),
+        _must("faulted", TEXTS, "evaluators that could not tell"),
+    ),
+    partition="day",
 )
 
 BACKTESTS = Table(
@@ -884,6 +921,7 @@ TABLES: dict[str, Table] = {
         COVERAGE,
         GATE_RUNS,
         GATE_RESULTS,
+        GATE_CASES,
         BACKTESTS,
         REJECTIONS,
     )

@@ -20,6 +20,7 @@ from evalpipe.errors import StateError
 from evalpipe.files import write_whole
 from evalpipe.gate.judge import GateOutcome
 from evalpipe.gate.on_lake import gate
+from evalpipe.gate.request import GateRequest
 from evalpipe.home import Home
 from evalpipe.materialise import materialise, materialise_stale
 from evalpipe.plan import UP_TO_QUEUE, WHOLE
@@ -143,7 +144,8 @@ def _gate(
 ) -> tuple[GateOutcome, Path]:
     cases = home.root / "demo" / f"cases-{candidate.version}.jsonl"
     write_cases(cases, release_cases(plan, candidate, _N_GATE_CASES, seed=plan.seed))
-    outcome = gate(home.lake, home.artifacts, cases=cases, release=None, settings=home.settings, now=now)
+    request = GateRequest(cases=cases, by="demo")
+    outcome = gate(home.lake, home.artifacts, request, settings=home.settings, now=now)
     metadata = {"decision": outcome.decision.decision, "suite_pass_rate": outcome.decision.suite_pass_rate}
     instance.report_runless_asset_event(dg.AssetMaterialization(GATE_RUNS.name, metadata=metadata))
     return outcome, cases

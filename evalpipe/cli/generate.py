@@ -165,7 +165,7 @@ def run_evaluator(
     from evalpipe.gate.cases import read_cases
 
     artifact = _artifact(context, evaluator_id, version)
-    view = evaluator_view(read_cases(cases), fields=fields_of([artifact]))
+    view = evaluator_view(read_cases(cases).traces, fields=fields_of([artifact]))
     said = run_evaluators([artifact], view, llm=home_of(context).settings.llm)
     shown = said.select("trace_id", "outcome", "score", "explanation")
     show(shown, title=evaluator_id, as_json=as_json, empty="no case is of a service that it judges")

@@ -29,13 +29,15 @@ def gate(
     from datetime import UTC, datetime
 
     from evalpipe.gate.on_lake import gate as decide
-    from evalpipe.gate.render import decision_json, junit_xml, terminal
-    from evalpipe.gate.render import markdown as as_markdown
+    from evalpipe.gate.render.decision import decision_json
+    from evalpipe.gate.render.junit import junit_xml
+    from evalpipe.gate.render.markdown import markdown as as_markdown
+    from evalpipe.gate.render.terminal import terminal
+    from evalpipe.gate.request import GateRequest
 
     home = home_of(context)
-    outcome = decide(
-        home.lake, home.artifacts, cases=cases, release=release, settings=home.settings, now=datetime.now(UTC)
-    )
+    request = GateRequest(cases=cases, release=release)
+    outcome = decide(home.lake, home.artifacts, request, settings=home.settings, now=datetime.now(UTC))
     for path, text in ((junit, junit_xml(outcome)), (markdown, as_markdown(outcome))):
         if path is not None:
             path.write_text(text, encoding="utf-8")

@@ -30,7 +30,31 @@ _OTLP_HINT = (
 )
 
 
-def read_cases(path: Path) -> pl.DataFrame:
+class Refused(NamedTuple):
+    """Something in a file that is no case, and why."""
+
+    line: int | None  # from 1; None where the file has no lines
+    reason: str
+
+
+class Cases(NamedTuple):
+    """Cases to judge. `about` says of each what is not in a trace."""
+
+    traces: pl.DataFrame  # TRACES, one row a case; trace_id is the case id
+    about: pl.DataFrame  # ABOUT, one row a case; cases without one name no issue and have no line
+    refused: tuple[Refused, ...] = ()
+
+
+ABOUT = pl.Schema({"trace_id": pl.String, "line": pl.Int64, "issue_ids": pl.List(pl.String)})
+"""Of each case: where it stands in its file, from 1, and the issues whose evaluators count it."""
+
+
+def cases_of_traffic(traces: pl.DataFrame) -> Cases:
+    """TRACES rows as cases."""
+    return Cases(traces, pl.DataFrame(schema=ABOUT))
+
+
+def read_cases(path: Path, *, is_strict: bool = False) -> Cases:
     """The cases of a JSON Lines or CSV (.csv) file as TRACES rows, in file order; trace_id is the case id.
 
     A JSON case is `{input, output, id?, messages?, tool_calls?, metadata?}`. `input` and `output` are text; any other
@@ -41,29 +65,34 @@ def read_cases(path: Path) -> pl.DataFrame:
     model, n_input_tokens, n_output_tokens, turn_index, cost_usd, duration_s; the rest of it is free. A CSV file has
     the columns input and output, and may have id and any of these metadata.
 
-    A case without an id is named by its content. Raises InputError, naming lines, when the file holds anything that
-    is no case: a gate must not silently judge fewer cases than it was given.
+    A case without an id is named by its content. What is no case is in `refused`, by line: a gate must not silently
+    judge fewer cases than it was given. Raises InputError when `is_strict` and anything is refused, and when nothing
+    is left.
     """
     text = _text_of(path)
     is_csv = path.suffix.lower() == ".csv"
     rows: list[dict[str, Any]] = []
-    refused: list[str] = []
+    about: list[dict[str, Any]] = []
+    refused: list[Refused] = []
     ids = _Ids()
     for number, case in _csv_cases(path, text) if is_csv else _json_cases(text):
         try:
             rows.append(_trace_row(case) | {"trace_id": ids.name(case, number)})
+            about.append({"trace_id": rows[-1]["trace_id"], "line": number, "issue_ids": _issue_ids(case)})
         except _NoCaseError as error:
-            refused.append(f"line {number}: {error}")
-    if refused:
+            refused.append(Refused(number, str(error)))
+    if refused and (is_strict or not rows):
+        named = [f"line {one.line}: {one.reason}" for one in refused[:_MAX_NAMED_LINES]]
         more = f"; and {len(refused) - _MAX_NAMED_LINES} more" if len(refused) > _MAX_NAMED_LINES else ""
         raise InputError(
             f"{path}: {len(refused)} of {len(refused) + len(rows)} cases cannot be judged: "
-            f"{'; '.join(refused[:_MAX_NAMED_LINES])}{more}. Correct or remove them; nothing was judged."
+            f"{'; '.join(named)}{more}. Correct or remove them; nothing was judged."
         )
     if not rows:
         example = "input,output" if is_csv else '{"input": "...", "output": "..."}'
         raise InputError(f"{path}: no cases, and a gate without cases decides nothing. Give at least one: {example}")
-    return TRACES.conform(pl.DataFrame(rows, schema=TRACES.schema))
+    traces = TRACES.conform(pl.DataFrame(rows, schema=TRACES.schema))
+    return Cases(traces, pl.DataFrame(about, schema=ABOUT), tuple(refused))
 
 
 class _NoCaseError(Exception):
@@ -189,6 +218,14 @@ def _trace_row(case: Any) -> dict[str, Any]:
         "is_complete": True,
         "defects": [],
     }
+
+
+def _issue_ids(case: dict[str, Any]) -> list[str]:
+    """The issues that an exported case names."""
+    named = [issue.get("issue_id") if isinstance(issue, dict) else issue for issue in _list_of(case, "issues")]
+    if any(not isinstance(issue_id, str) for issue_id in named):
+        raise _NoCaseError("issues holds something that names no issue; give a list of ids")
+    return sorted({str(issue_id) for issue_id in named})
 
 
 def _transcript(case: dict[str, Any]) -> list[dict[str, Any]]:

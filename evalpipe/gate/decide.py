@@ -1,6 +1,7 @@
 """The decision itself: from what each evaluator counted to pass, block or abstain, with every reason in words. Pure.
 
-Judging cases is in judge.py and suite.py; showing the decision is in render.py.
+Judging cases is in judge.py and suite.py, comparing with the last release in baseline.py, showing the decision in
+render/.
 """
 
 import math
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from evalpipe.errors import InputError
+from evalpipe.quality.comparison import Comparison
 from evalpipe.quality.intervals import Interval, wilson
 from evalpipe.quality.trust import may_be_chance, shortfall, status_of
 from evalpipe.settings import GateSettings, QualitySettings
@@ -31,10 +33,28 @@ _SILENT_STATES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class GatePolicy:
-    """The thresholds: `gate` says when an evaluator passes, `quality` what role it has."""
+    """The thresholds: `gate` says when an evaluator passes, `quality` what role it has.
+
+    By the policy of the article the point figures alone decide: no bound of the MCC, no number of failures it was
+    measured on, no comparison with the last release.
+    """
 
     gate: GateSettings = field(default_factory=GateSettings)
     quality: QualitySettings = field(default_factory=QualitySettings)
+
+    def __post_init__(self) -> None:
+        if self.gate.policy == "article":
+            points = {"block_lower": -1.0, "block_min_positives": 0}
+            object.__setattr__(self, "quality", self.quality.model_copy(update=points))
+
+    @property
+    def regressions(self) -> Literal["block", "warn", "ignore"]:
+        """What becomes of an evaluator that passes and yet got worse."""
+        return "ignore" if self.gate.policy == "article" else self.gate.on_regression
+
+    def pass_rate_of(self, issue_id: str | None) -> float:
+        """The pass rate that the evaluator of this issue has to reach, in [0, 1]."""
+        return self.gate.pass_rates.get(issue_id or "", self.gate.pass_rate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +77,11 @@ class EvaluatorRun:
     n_fault: int = 0  # cases it could not judge; in neither of the two
     failing_case_ids: tuple[str, ...] = ()
     fault_reason: str | None = None  # of one of the faults
+    n_own: int | None = None  # cases that name its issue, where these alone are counted; None: all cases are
+    n_fail_elsewhere: int = 0  # cases that show the failure and name other issues
     previous_outcome: str | None = None  # passed or failed in the last gate of another release; None without one
+    comparison: Comparison | None = None  # with the last release; None where the two cannot be compared,
+    not_compared: str | None = None  # and why they cannot, where there was one
 
     @property
     def name(self) -> str:
@@ -74,8 +98,15 @@ class EvaluatorResult:
     outcome: Outcome
     pass_rate: float | None  # of the cases it could judge; None when it judged none
     interval: Interval | None  # Wilson interval of the pass rate
-    link: Link | None  # of a failed one: what is known of its issue
+    link: Link | None  # of one that failed or got worse: what is known of its issue
     reason: str
+    pass_rate_asked: float
+    is_blocking: bool = False  # this keeps the release from shipping
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether it got worse than in the last release, beyond chance and by more than the margin."""
+        return self.run.comparison is not None and self.run.comparison.is_regression
 
 
 @dataclass(frozen=True)
@@ -104,25 +135,29 @@ class Decision:
         return (self.headline, *self.blocking_reasons, *self.warnings)
 
 
-def decide(measured: Sequence[EvaluatorRun], policy: GatePolicy) -> Decision:
-    """Block when an evaluator of blocking quality failed, or (by policy) could not tell; abstain when none ran at all.
+def decide(measured: Sequence[EvaluatorRun], policy: GatePolicy, *, n_cases: int = 0, n_refused: int = 0) -> Decision:
+    """Block when an evaluator of blocking quality failed, got worse than in the last release, or could not tell.
 
-    An evaluator passes at a pass rate of at least `policy.gate.pass_rate` over the cases it could judge. Raises
-    InputError for an MCC that is NaN.
+    An evaluator passes at the policy's pass rate over the cases it could judge. One that passes but got worse beyond
+    chance and by more than the margin blocks unless `on_regression` says warn; one that could not tell, and more than
+    `max_fault_share` of the cases refused, block unless `on_abstain` says warn. When no evaluator ran at all the answer
+    is abstain. Raises InputError for an MCC that is NaN.
     """
     results = tuple(_result(run, policy) for run in measured)
     ran = [result for result in results if result.outcome in ("passed", "failed")]
     n_passed = sum(result.outcome == "passed" for result in ran)
-    blocking = [result for result in results if result.role == "blocking"]
-    failed = [result.reason for result in blocking if result.outcome == "failed"]
-    undecided = [result.reason for result in blocking if result.outcome == "abstained"]
-    is_blocked_undecided = policy.gate.on_abstain == "block"
-    blocking_reasons = failed + (undecided if is_blocked_undecided else [])
-    warnings = [] if is_blocked_undecided else undecided
-    warnings += [result.reason for result in results if result.role != "blocking" and _is_worth_saying(result)]
-    warnings += [result.reason for result in blocking if result.outcome == "skipped"]
+    refused = _refused_in_words(n_cases, n_refused, policy)
+    is_refusal_blocking = refused is not None and policy.gate.on_abstain == "block"
+    blocking_reasons = [result.reason for result in results if result.is_blocking]
+    blocking_reasons += [refused] if refused is not None and is_refusal_blocking else []
+    warnings = [result.reason for result in results if not result.is_blocking and _is_worth_saying(result)]
     warnings += [_faults_in_words(result.run) for result in ran if result.run.n_fault]
-    if ran and not any(result.outcome in ("passed", "failed") for result in blocking):
+    warnings += [said for result in ran if (said := _elsewhere_in_words(result)) is not None]
+    if refused is not None and not is_refusal_blocking:
+        warnings.append(refused)
+    elif refused is None and n_refused:
+        warnings.append(f"{n_refused} of {n_cases + n_refused} cases could not be read and were not judged.")
+    if ran and not any(result.role == "blocking" for result in ran):
         warnings.append("No evaluator of blocking quality ran, so nothing could have blocked this release.")
     answer: Answer = "block" if blocking_reasons else "pass" if ran else "abstain"
     return Decision(
@@ -149,35 +184,50 @@ def role_of(run: EvaluatorRun, policy: GatePolicy) -> Role:
 
 
 def _result(run: EvaluatorRun, policy: GatePolicy) -> EvaluatorResult:
-    role = role_of(run, policy)
+    role, asked = role_of(run, policy), policy.pass_rate_of(run.issue_id)
     if role == "skipped":
         outcome, reason = _skipped(run, policy)
-        return EvaluatorResult(run, role, outcome, None, None, None, reason)
+        return EvaluatorResult(run, role, outcome, None, None, None, reason, asked)
     gate = policy.gate
     n_judged, n_cases = run.n_pass + run.n_fail, run.n_pass + run.n_fail + run.n_fault
     pass_rate = run.n_pass / n_judged if n_judged else None
     interval = wilson(run.n_pass, n_judged, gate.confidence)
 
-    def result(outcome: Outcome, reason: str, link: Link | None = None) -> EvaluatorResult:
-        return EvaluatorResult(run, role, outcome, pass_rate, interval, link, reason)
+    def result(outcome: Outcome, reason: str, link: Link | None = None, *, may_block: bool) -> EvaluatorResult:
+        is_blocking = may_block and role == "blocking"
+        return EvaluatorResult(run, role, outcome, pass_rate, interval, link, reason, asked, is_blocking)
 
     if n_cases == 0:
-        return result("skipped", f"{run.name}: none of the cases is of a service that this evaluator judges.")
+        none = f"{run.name}: none of the cases is of a service that this evaluator judges."
+        return result("skipped", none, may_block=False)
+    if cannot_tell := _why_it_cannot_tell(run, n_judged, n_cases, policy):
+        return result("abstained", cannot_tell, may_block=gate.on_abstain == "block")
+    assert pass_rate is not None
+    own = "" if run.n_own is None else "its own "
+    counted = f"{run.name}: {run.n_fail} of {own}{n_judged} cases show it; pass rate {pass_rate:.1%}"
+    compared = _comparison_in_words(run)
+    has_got_worse = policy.regressions != "ignore" and run.comparison is not None and run.comparison.is_regression
+    if pass_rate >= asked and not has_got_worse:
+        return result("passed", f"{counted}, at least {asked:.0%} is asked.", may_block=False)
+    link = _link(run)
+    why_not = "" if role == "blocking" else _why_not_blocking(run, policy)
+    if pass_rate >= asked:
+        said = [f"{counted}, enough by itself ({asked:.0%} is asked).", compared, _link_in_words(link, run), why_not]
+        return result("passed", " ".join(filter(None, said)), link, may_block=policy.regressions == "block")
+    said = [f"{counted}, {asked:.0%} is asked.", _link_in_words(link, run), compared, why_not]
+    return result("failed", " ".join(filter(None, said)), link, may_block=True)
+
+
+def _why_it_cannot_tell(run: EvaluatorRun, n_judged: int, n_cases: int, policy: GatePolicy) -> str | None:
+    """All of the reasons, None without one."""
+    gate = policy.gate
+    reasons: list[str] = []
     if run.n_fault / n_cases > gate.max_fault_share:
         allowed = f"more than {gate.max_fault_share:.0%} is too many to tell"
-        return result("abstained", f"{_faults_in_words(run)} Of {n_cases} cases, {allowed}.")
-    if pass_rate is None or n_judged < gate.min_cases:
-        return result("abstained", f"{run.name}: {n_judged} cases judged, {max(1, gate.min_cases)} needed to tell.")
-    counted = f"{run.n_fail} of {n_judged} cases show it; pass rate {pass_rate:.1%}"
-    if pass_rate >= gate.pass_rate:
-        return result("passed", f"{run.name}: {counted}, at least {gate.pass_rate:.0%} is asked.")
-    link = _link(run)
-    said = [
-        f"{run.name}: {counted}, {gate.pass_rate:.0%} is asked.",
-        _link_in_words(link, run.previous_outcome),
-        "" if role == "blocking" else _why_not_blocking(run, policy),
-    ]
-    return result("failed", " ".join(filter(None, said)), link)
+        reasons.append(f"{_faults_in_words(run)} Of {n_cases} cases, {allowed}.")
+    if n_judged < max(1, gate.min_cases):
+        reasons.append(f"{run.name}: {n_judged} cases judged, {max(1, gate.min_cases)} needed to tell.")
+    return " ".join(reasons) or None
 
 
 def _skipped(run: EvaluatorRun, policy: GatePolicy) -> tuple[Outcome, str]:
@@ -203,14 +253,50 @@ def _link(run: EvaluatorRun) -> Link | None:
     return "new regression" if run.previous_outcome == "passed" else "known open"
 
 
-def _link_in_words(link: Link | None, previous_outcome: str | None) -> str:
+def _link_in_words(link: Link | None, run: EvaluatorRun) -> str:
     if link == "known open":
-        return f"Known open: {'the last gate failed too' if previous_outcome else 'its issue is active'}."
+        return f"Known open: {'the last release failed too' if run.previous_outcome else 'its issue is active'}."
     return {
         None: "",
         "returned after resolution": "Its issue was resolved: the failure has returned.",
-        "new regression": "New regression: the last gate passed.",
+        "new regression": "New regression: the last release passed.",
     }[link]
+
+
+def _comparison_in_words(run: EvaluatorRun) -> str:
+    compared = run.comparison
+    if compared is None:
+        return f"Not compared with the last release: {run.not_compared}." if run.not_compared else ""
+    of = f"release {compared.release}" if compared.release else "the last release"
+    where = "on the same inputs" if compared.way == "paired" else "on other inputs"
+    rate = f"{of} passed {compared.pass_rate:.1%} of {compared.n} {where}"
+    if compared.is_regression:
+        return f"Worse than before beyond chance (p = {_chance(compared.p_worse)}): {rate}."
+    if compared.change < 0:
+        return f"No worse than before beyond chance or by much (p = {_chance(compared.p_worse)}): {rate}."
+    return f"No worse than before: {rate}."
+
+
+def _chance(p: float) -> str:
+    return "below 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def _elsewhere_in_words(result: EvaluatorResult) -> str | None:
+    run = result.run
+    if not run.n_fail_elsewhere:
+        return None
+    cases = "1 case" if run.n_fail_elsewhere == 1 else f"{run.n_fail_elsewhere} cases"
+    return f"{run.name}: {cases} of other issues show it too; they are not in its pass rate."
+
+
+def _refused_in_words(n_cases: int, n_refused: int, policy: GatePolicy) -> str | None:
+    """Why so many refused cases leave the decision open; None where they are few."""
+    n, allowed = n_cases + n_refused, policy.gate.max_fault_share
+    if not n_refused or n_refused / n <= allowed:
+        return None
+    return (
+        f"{n_refused} of {n} cases could not be read and were not judged; more than {allowed:.0%} is too many to tell."
+    )
 
 
 def _why_not_blocking(run: EvaluatorRun, policy: GatePolicy) -> str:
@@ -224,8 +310,10 @@ def _faults_in_words(run: EvaluatorRun) -> str:
 
 
 def _is_worth_saying(result: EvaluatorResult) -> bool:
-    # A skipped evaluator is the normal state of a young issue; a failure or an abstention never goes unsaid.
-    return result.outcome in ("failed", "abstained")
+    # A skipped evaluator is the normal state of a young issue, unless it could have blocked; a failure, a fall or an
+    # abstention never goes unsaid.
+    is_missing = result.role == "blocking" and result.outcome == "skipped"
+    return result.outcome in ("failed", "abstained") or result.link is not None or is_missing
 
 
 def _headline(answer: Answer, results: Sequence[EvaluatorResult], n_passed: int, n_ran: int) -> str:
@@ -240,8 +328,13 @@ def _headline(answer: Answer, results: Sequence[EvaluatorResult], n_passed: int,
     if answer == "pass":
         return f"May ship: {passed}."
     blocking = [r for r in results if r.role == "blocking"]
-    n_failed = sum(r.outcome == "failed" for r in blocking)
-    n_undecided = sum(r.outcome == "abstained" for r in blocking)
-    parts = [f"{n_failed} of {len(blocking)} blocking evaluators failed"] if n_failed else []
-    parts += [f"{n_undecided} could not tell"] if n_undecided else []
-    return f"Must not ship: {', '.join(parts)}; {passed}."
+    stopping = [r for r in blocking if r.is_blocking]
+    counts = {
+        "failed": sum(r.outcome == "failed" for r in stopping),
+        "got worse": sum(r.outcome == "passed" for r in stopping),
+        "could not tell": sum(r.outcome == "abstained" for r in stopping),
+    }
+    parts = [f"{n} {what}" for what, n in counts.items() if n]
+    if not parts:
+        return f"Must not ship: too many cases could not be read; {passed}."
+    return f"Must not ship: of {len(blocking)} blocking evaluators {', '.join(parts)}; {passed}."

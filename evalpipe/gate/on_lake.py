@@ -9,10 +9,14 @@ import polars as pl
 from evalpipe.errors import InputError, StateError
 from evalpipe.evaluators.on_lake import features_of, labelled_traces, standing
 from evalpipe.files import write_whole
-from evalpipe.gate.cases import read_cases
-from evalpipe.gate.judge import GateOutcome, judge_cases
-from evalpipe.gate.render import decision_json, junit_xml, markdown
+from evalpipe.gate.cases import cases_of_traffic, read_cases
+from evalpipe.gate.judge import Asked, GateOutcome, History, judge_cases
+from evalpipe.gate.members import Member, members_of
+from evalpipe.gate.render.decision import decision_json
+from evalpipe.gate.render.junit import junit_xml
+from evalpipe.gate.render.markdown import markdown
 from evalpipe.gate.replay import cases_of
+from evalpipe.gate.request import GateRequest
 from evalpipe.ids import is_safe_name
 from evalpipe.lake.store import Lake
 from evalpipe.settings import Settings
@@ -21,6 +25,7 @@ from evalpipe.tables import (
     EVALUATOR_HEALTH,
     EVALUATOR_QUALITY,
     EVALUATORS,
+    GATE_CASES,
     GATE_RESULTS,
     GATE_RUNS,
     ISSUES,
@@ -29,46 +34,65 @@ from evalpipe.tables import (
 )
 
 
-def gate(
-    lake: Lake,
-    artifacts: Path,
-    *,
-    cases: Path | None,
-    release: str | None,
-    settings: Settings,
-    now: datetime,
-) -> GateOutcome:
-    """Judge the cases of a file, or the traces of a release, with the suite as it stands; keep the decision.
+def gate(lake: Lake, artifacts: Path, request: GateRequest, *, settings: Settings, now: datetime) -> GateOutcome:
+    """Judge what the request names with the suite as it stands; keep the decision.
 
-    Exactly one of `cases` and `release` is given. The decision is in `gate_runs` and `gate_results`, and as
-    decision.json, junit.xml and summary.md under `artifacts`/gates/ID. The same question has the same gate_id and
-    is kept once. Raises InputError for unusable cases, StateError for a release never seen or an empty suite.
+    The decision is in `gate_runs`, `gate_results` and `gate_cases`, and in files under `artifacts`/gates/ID. The same
+    question has the same gate_id and is kept once. Raises InputError for unusable cases, StateError for a release never
+    seen or an empty suite; nothing is written then.
     """
-    if (cases is None) == (release is None):
-        raise InputError("the gate judges either --cases FILE or --release VERSION: give exactly one of them")
-    traces = read_cases(cases) if cases is not None else release_traces(lake, str(release))
+    settings = settled(settings, request)
+    if request.cases is not None:
+        cases, features = read_cases(request.cases, is_strict=request.is_strict), None
+    else:
+        cases = cases_of_traffic(traces_of(lake, request))
+        features = features_of(lake, cases.traces)
+    outcome = judge_cases(
+        cases,
+        suite_of(lake, settings),
+        asked=Asked("release" if request.cases is None else "cases", request.release, request.by, request.commit),
+        features=features,
+        history=History(lake.read(GATE_RUNS), lake.read(GATE_RESULTS), lake.scan(GATE_CASES)),
+        settings=settings,
+        now=now,
+    )
+    # The run comes last: a gate that is in gate_runs is whole.
+    lake.append_new(GATE_CASES, outcome.cases)
+    lake.append_new(GATE_RESULTS, outcome.results)
+    _write_files(artifacts, outcome)
+    lake.append_new(GATE_RUNS, outcome.run)
+    return outcome
+
+
+def settled(settings: Settings, request: GateRequest) -> Settings:
+    """The settings with what the request says otherwise."""
+    asked = {"policy": request.policy, "on_abstain": request.on_abstain}
+    said = {name: value for name, value in asked.items() if value is not None}
+    return settings.model_copy(update={"gate": settings.gate.model_copy(update=said)})
+
+
+def suite_of(lake: Lake, settings: Settings) -> tuple[Member, ...]:
+    """The suite as it stands. Raises StateError where there is none."""
     suite = standing(lake.read(EVALUATORS), lake.read(EVALUATOR_QUALITY), settings.quality, lake.read(EVALUATOR_HEALTH))
     if suite.is_empty():
         raise StateError(
             "there is no evaluator yet, so nothing can be gated. Annotate the queue (evalpipe queue export), then "
             "evalpipe annotations import FILE and evalpipe run"
         )
-    outcome = judge_cases(
-        traces,
-        suite,
-        lake.read(ISSUES),
-        features=features_of(lake, traces) if release is not None else None,
-        earlier_runs=lake.read(GATE_RUNS),
-        earlier_results=lake.read(GATE_RESULTS),
-        source="cases" if cases is not None else "release",
-        release=release,
-        settings=settings,
-        now=now,
-    )
-    lake.append_new(GATE_RESULTS, outcome.results)
-    lake.append_new(GATE_RUNS, outcome.run)
-    _write_files(artifacts, outcome)
-    return outcome
+    return members_of(suite, lake.read(ISSUES))
+
+
+def traces_of(lake: Lake, request: GateRequest) -> pl.DataFrame:
+    """The TRACES that the request names by release or reference. Raises StateError when there are none."""
+    if request.gate_ref is None:
+        return release_traces(lake, str(request.release))
+    traces = lake.read(TRACES, pl.col("gate_ref") == request.gate_ref)
+    if traces.is_empty():
+        raise StateError(
+            f"no trace has the resource attribute evalpipe.gate.id={request.gate_ref}. Set it where the application is "
+            "replayed (OTEL_RESOURCE_ATTRIBUTES=evalpipe.gate.id=...), and run evalpipe run, or gate with --wait"
+        )
+    return traces
 
 
 def release_traces(lake: Lake, release: str) -> pl.DataFrame:
@@ -94,7 +118,7 @@ def regression_cases(lake: Lake) -> str:
 
 
 def _write_files(artifacts: Path, outcome: GateOutcome) -> None:
-    gate_id = outcome.run["gate_id"][0]
+    gate_id = outcome.gate_id
     if not is_safe_name(gate_id):
         raise InputError(f"gate id {gate_id!r} cannot name a folder")
     folder = artifacts / "gates" / gate_id

@@ -271,7 +271,7 @@ def test_the_gate_reads_the_cases_and_only_the_bad_candidate_is_broken(tmp_path:
     assert good == release_cases(PLAN, GOOD_CANDIDATE, 150, seed=3)
     assert _loop_share(good) <= 0.02
     assert 0.27 <= _loop_share(bad) <= 0.45
-    frame = read_cases(write_cases(tmp_path / "cases" / "bad.jsonl", bad))
+    frame = read_cases(write_cases(tmp_path / "cases" / "bad.jsonl", bad)).traces
     assert frame["trace_id"].to_list() == [case["id"] for case in bad]
     assert frame["request"].to_list() == [case["input"] for case in bad]
     assert frame["n_tool_calls"].to_list() == [len(case["tool_calls"]) for case in bad]

@@ -8,10 +8,11 @@ from typing import Any
 import polars as pl
 
 from evalpipe.evaluators.artifact import Artifact
-from evalpipe.gate.cases import read_cases
-from evalpipe.gate.judge import GateOutcome, judge_cases
+from evalpipe.gate.cases import Cases, cases_of_traffic, read_cases
+from evalpipe.gate.judge import Asked, GateOutcome, History, judge_cases
+from evalpipe.gate.members import members_of
 from evalpipe.settings import Settings
-from evalpipe.tables import GATE_RESULTS, GATE_RUNS, ISSUES
+from evalpipe.tables import ISSUES
 from evalpipe_tests.evaluators.made import artifact
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -68,18 +69,21 @@ def case_file(folder: Path, *cases: Any, name: str = "cases.jsonl") -> Path:
 def answers(folder: Path, *outputs: str, **metadata: Any) -> pl.DataFrame:
     """Cases with these outputs, named c0, c1..."""
     cases = [{"id": f"c{i}", "input": "q", "output": o, "metadata": metadata} for i, o in enumerate(outputs)]
-    return read_cases(case_file(folder, *cases))
+    return read_cases(case_file(folder, *cases)).traces
 
 
-def judge(traces: pl.DataFrame, suite_rows: pl.DataFrame, **options: Any) -> GateOutcome:
-    options = {
-        "earlier_runs": GATE_RUNS.empty(),
-        "earlier_results": GATE_RESULTS.empty(),
-        "source": "cases",
-        "release": None,
-        "settings": Settings(),
-        "now": NOW,
-        "issues": issues(suite_rows),
-        **options,
-    }
-    return judge_cases(traces, suite_rows, options.pop("issues"), **options)
+def judge(
+    cases: Cases | pl.DataFrame, suite_rows: pl.DataFrame, *, release: str | None = None, **options: Any
+) -> GateOutcome:
+    """The outcome of these cases, or of these TRACES rows as traffic, by a suite of active issues."""
+    of_issues = options.pop("issues", None)
+    members = members_of(suite_rows, issues(suite_rows) if of_issues is None else of_issues)
+    asked = Asked("cases", release)
+    given = cases if isinstance(cases, Cases) else cases_of_traffic(cases)
+    return judge_cases(given, members, asked=asked, **{"settings": Settings(), "now": NOW, **options})
+
+
+def after(*earlier: GateOutcome) -> History:
+    """These gates as the tables hold them."""
+    runs, results, cases = (pl.concat([getattr(one, name) for one in earlier]) for name in ("run", "results", "cases"))
+    return History(runs, results, cases.lazy())

@@ -16,7 +16,7 @@ from evalpipe_tests.gate.made import case_file
 
 
 def read(folder, *cases, name="cases.jsonl"):
-    return read_cases(case_file(folder, *cases, name=name))
+    return read_cases(case_file(folder, *cases, name=name), is_strict=True).traces
 
 
 def steps(frame: pl.DataFrame, row: int = 0) -> list[tuple]:
@@ -222,4 +222,4 @@ def test_whatever_a_line_holds_it_is_a_case_or_an_input_error(tmp_path_factory, 
     path = tmp_path_factory.mktemp("cases") / "cases.jsonl"
     path.write_text(json.dumps(case), encoding="utf-8")
     with suppress(InputError):
-        assert read_cases(path).height == 1
+        assert read_cases(path, is_strict=True).traces.height == 1

@@ -8,7 +8,7 @@ import pytest
 from evalpipe.errors import ArtifactError, InputError
 from evalpipe.settings import GateSettings, Settings
 from evalpipe.tables import GATE_RESULTS, GATE_RUNS, TRACES
-from evalpipe_tests.gate.made import NOW, answers, flags, issues, judge, suite
+from evalpipe_tests.gate.made import NOW, after, answers, flags, issues, judge, suite
 
 SORRY, REFUND = flags(1, "sorry"), flags(2, "refund")
 
@@ -79,16 +79,22 @@ def test_the_release_is_the_one_that_all_cases_state(tmp_path):
 
 
 def gate_after(earlier, folder, *outputs, **options):
-    runs, results = pl.concat([e.run for e in earlier]), pl.concat([e.results for e in earlier])
-    return judge(answers(folder, *outputs), suite(SORRY), earlier_runs=runs, earlier_results=results, **options)
+    return judge(answers(folder, *outputs), suite(SORRY), history=after(*earlier), **options)
 
 
 def test_a_failure_after_a_pass_is_a_new_regression(tmp_path):
     good = judge(answers(tmp_path, "fine"), suite(SORRY), release="1.0")
     bad = gate_after([good], tmp_path, "sorry", release="1.1", now=NOW + timedelta(days=1))
     assert bad.results["link"][0] == "new regression"
+    # 1.1 was stopped: 1.2 replaces 1.0, beside which it is a regression still.
     worse = gate_after([good, bad], tmp_path, "sorry", "sorry", release="1.2", now=NOW + timedelta(days=2))
-    assert worse.results["link"][0] == "known open"
+    assert (worse.run["baseline_release"][0], worse.results["link"][0]) == ("1.0", "new regression")
+
+
+def test_a_failure_after_a_failure_is_known_open(tmp_path):
+    bad = judge(answers(tmp_path, "sorry"), suite(SORRY), release="1.0")
+    worse = gate_after([bad], tmp_path, "sorry", "sorry", release="1.1", now=NOW + timedelta(days=1))
+    assert (worse.run["baseline_release"][0], worse.results["link"][0]) == ("1.0", "known open")
 
 
 def test_an_earlier_gate_of_the_same_release_is_not_the_release_before(tmp_path):

@@ -3,13 +3,17 @@
 import io
 import json
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import polars as pl
 import pytest
 from rich.console import Console
 
-from evalpipe.gate import render
+from evalpipe.gate.render.decision import decision_json
+from evalpipe.gate.render.junit import junit_xml
+from evalpipe.gate.render.markdown import markdown
+from evalpipe.gate.render.terminal import terminal
 from evalpipe.settings import GateSettings, Settings
 from evalpipe_tests.gate.made import NOW, answers, flags, judge, suite
 
@@ -26,11 +30,11 @@ def blocked(tmp_path):
 def with_outcomes(outcome, said: str, *, evaluator_id: str):
     """The same gate, as if an evaluator had said this of every case."""
     changed = pl.when(pl.col("evaluator_id") == evaluator_id).then(pl.lit(said)).otherwise("outcome")
-    return type(outcome)(outcome.run, outcome.results, outcome.decision, outcome.verdicts.with_columns(outcome=changed))
+    return replace(outcome, verdicts=outcome.verdicts.with_columns(outcome=changed))
 
 
 def test_junit_has_a_suite_per_evaluator_and_a_failure_per_failing_case(blocked):
-    root = ElementTree.fromstring(render.junit_xml(blocked))
+    root = ElementTree.fromstring(junit_xml(blocked))
     assert root.tag == "testsuites"
     assert {name: root.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
         "tests": "8",
@@ -46,7 +50,7 @@ def test_junit_has_a_suite_per_evaluator_and_a_failure_per_failing_case(blocked)
 
 
 def test_junit_tells_the_issue_and_the_reason(blocked):
-    suite_element = ElementTree.fromstring(render.junit_xml(blocked))[0]
+    suite_element = ElementTree.fromstring(junit_xml(blocked))[0]
     facts = {p.get("name"): p.get("value") for p in suite_element.iter("property")}
     assert facts["issue"] == "iss_1"
     assert facts["link"] == "known open"
@@ -54,46 +58,46 @@ def test_junit_tells_the_issue_and_the_reason(blocked):
 
 
 def test_junit_holds_no_character_that_xml_has_not(blocked):
-    text = render.junit_xml(blocked)
+    text = junit_xml(blocked)
     assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", text)
     assert "<script>" not in text
     assert "<script>alert(1)</script>" in str(ElementTree.fromstring(text)[0].get("name"))  # read back, it is there
 
 
 def test_a_fault_is_an_error_not_a_failure(blocked):
-    root = ElementTree.fromstring(render.junit_xml(with_outcomes(blocked, "fault", evaluator_id="ev_2")))
+    root = ElementTree.fromstring(junit_xml(with_outcomes(blocked, "fault", evaluator_id="ev_2")))
     assert (root[1].get("failures"), root[1].get("errors")) == ("0", "4")
 
 
 def test_what_a_monitor_says_does_not_make_ci_red(tmp_path):
     outcome = judge(answers(tmp_path, "sorry", "fine"), suite(SORRY, mcc=0.5))
-    root = ElementTree.fromstring(render.junit_xml(outcome))
+    root = ElementTree.fromstring(junit_xml(outcome))
     assert (root.get("failures"), root.get("errors"), root.get("skipped")) == ("0", "0", "1")
     assert "only monitors" in str(next(root.iter("skipped")).get("message"))
 
 
 def test_an_evaluator_that_was_not_asked_is_skipped_with_the_reason(tmp_path):
-    root = ElementTree.fromstring(render.junit_xml(judge(answers(tmp_path, "a"), suite(SORRY, mcc=0.1))))
+    root = ElementTree.fromstring(junit_xml(judge(answers(tmp_path, "a"), suite(SORRY, mcc=0.1))))
     assert root.get("skipped") == "1"
     assert "below 0.40" in str(next(root.iter("skipped")).get("message"))
 
 
 def test_a_blocking_evaluator_that_could_not_tell_is_an_error(tmp_path):
     few = Settings(gate=GateSettings(min_cases=5))
-    root = ElementTree.fromstring(render.junit_xml(judge(answers(tmp_path, "a"), suite(SORRY), settings=few)))
+    root = ElementTree.fromstring(junit_xml(judge(answers(tmp_path, "a"), suite(SORRY), settings=few)))
     assert root.get("errors") == "1"
     assert "5 needed" in str(next(root.iter("error")).get("message"))
 
 
 def test_of_very_many_passing_cases_the_rest_is_one_line(tmp_path):
-    root = ElementTree.fromstring(render.junit_xml(judge(answers(tmp_path, *["ok"] * 1_003), suite(REFUND))))
+    root = ElementTree.fromstring(junit_xml(judge(answers(tmp_path, *["ok"] * 1_003), suite(REFUND))))
     names = [case.get("name") for case in root.iter("testcase")]
     assert len(names) == 1_001
     assert names[-1] == "3 more cases, all of which pass"
 
 
 def test_markdown_says_the_decision_the_reasons_and_the_cases(blocked):
-    text = render.markdown(blocked)
+    text = markdown(blocked)
     assert text.startswith("## Must not ship")
     assert "2 of 4 cases show it" in text
     assert "says refund" in text
@@ -101,7 +105,7 @@ def test_markdown_says_the_decision_the_reasons_and_the_cases(blocked):
 
 
 def test_markdown_from_strangers_stays_text(blocked):
-    text = render.markdown(blocked)
+    text = markdown(blocked)
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert {row.count("|") for row in rows} == {8}  # no cell was added
     for live in ("<script>", "](http", "`code`", "@team", "\n# head", "*bold*", "\x1b", "http://"):
@@ -111,7 +115,7 @@ def test_markdown_from_strangers_stays_text(blocked):
 
 
 def test_json_holds_the_run_the_results_and_the_exit_code(blocked):
-    content = json.loads(render.decision_json(blocked))
+    content = json.loads(decision_json(blocked))
     assert content["schema_version"] == "evalpipe.gate/1"
     assert (content["decision"], content["exit_code"], content["n_cases"]) == ("block", 1, 4)
     assert content["decided_at"] == NOW.isoformat().replace("+00:00", "Z")
@@ -122,7 +126,7 @@ def test_json_holds_the_run_the_results_and_the_exit_code(blocked):
 
 def shown(outcome) -> str:
     out = io.StringIO()
-    Console(file=out, width=200, force_terminal=True).print(render.terminal(outcome))
+    Console(file=out, width=200, force_terminal=True).print(terminal(outcome))
     return out.getvalue()
 
 
@@ -140,7 +144,7 @@ def test_no_control_character_of_a_stranger_reaches_the_terminal(blocked):
 
 def test_a_gate_that_could_not_decide_says_so_everywhere(tmp_path):
     outcome = judge(answers(tmp_path, "a"), suite(SORRY, mcc=None, mcc_lower=None))
-    assert render.markdown(outcome).startswith("## Could not decide")
-    assert json.loads(render.decision_json(outcome))["exit_code"] == 2
+    assert markdown(outcome).startswith("## Could not decide")
+    assert json.loads(decision_json(outcome))["exit_code"] == 2
     assert "Could not decide" in shown(outcome)
-    assert ElementTree.fromstring(render.junit_xml(outcome)).get("skipped") == "1"
+    assert ElementTree.fromstring(junit_xml(outcome)).get("skipped") == "1"

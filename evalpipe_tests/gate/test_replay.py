@@ -107,7 +107,7 @@ def test_a_conversation_comes_up_to_the_users_last_turn_and_reads_back_as_a_case
     row = cases_of(traces(TWO_TURNS), labels((0, "a", True)), issues(a="active"), ANNOTATIONS.empty())[0]
     assert row["input"] == "Refund it"
     assert [message["content"] for message in row["messages"]] == ["Hello", "Hi", "Refund it"]
-    answered = read_cases(case_file(tmp_path, row | {"output": "Refunded."}))
+    answered = read_cases(case_file(tmp_path, row | {"output": "Refunded."})).traces
     assert [message["content"] for message in answered["transcript"][0]] == ["Hello", "Hi", "Refund it", "Refunded."]
     assert answered["service_name"][0] == "shop"
 

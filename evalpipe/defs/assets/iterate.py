@@ -15,7 +15,8 @@ from evalpipe.defs.spec import OWNERS, REPORT_FRESH, VERDICTS_FRESH, WHEN_INPUTS
 from evalpipe.defs.tell import each_partition, preview, share, told
 from evalpipe.evaluators.on_lake import judging, loaded, quality_of_all, verdicts_on
 from evalpipe.gate.on_lake import gate
-from evalpipe.gate.render import markdown
+from evalpipe.gate.render.markdown import markdown
+from evalpipe.gate.request import GateRequest
 from evalpipe.plan import CODE_VERSIONS, WHOLE, expected, verdicts_expected
 from evalpipe.quality.coverage import coverage_figures
 from evalpipe.report.on_lake import coverage_now, write_coverage_report
@@ -145,24 +146,32 @@ def coverage_report(home: HomeResource) -> dg.MaterializeResult:
     )
 
 
-class GateRequest(dg.Config):
-    """What the gate judges: a file of cases, or a release that was seen in production. Exactly one."""
+class GateQuestion(dg.Config):
+    """What the gate judges: a file of cases, a release, or what CI replayed under a reference. Exactly one."""
 
     cases: str = ""
     release: str = ""
+    gate_ref: str = ""
+    strict: bool = False
+    by: str = "dagster"
+    commit: str = ""
+
+    def request(self) -> GateRequest:
+        return GateRequest(
+            cases=Path(self.cases) if self.cases else None,
+            release=self.release or None,
+            gate_ref=self.gate_ref or None,
+            is_strict=self.strict,
+            by=self.by,
+            commit=self.commit or None,
+        )
 
 
-@asset(**spec(GATE_RUNS, "iterate"), deps=[EVALUATORS.name, EVALUATOR_QUALITY.name])
-def gate_runs(config: GateRequest, home: HomeResource) -> dg.MaterializeResult:
+# Gates of CI runs must not wait for one another, and never write the same keys.
+@asset(**spec(GATE_RUNS, "iterate", is_alone=False), deps=[EVALUATORS.name, EVALUATOR_QUALITY.name])
+def gate_runs(config: GateQuestion, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
-    outcome = gate(
-        opened.lake,
-        opened.artifacts,
-        cases=Path(config.cases) if config.cases else None,
-        release=config.release or None,
-        settings=opened.settings,
-        now=home.now(),
-    )
+    outcome = gate(opened.lake, opened.artifacts, config.request(), settings=opened.settings, now=home.now())
     metadata: dict[str, Any] = {
         "decision": outcome.decision.decision,
         "suite_pass_rate": outcome.decision.suite_pass_rate,
