@@ -1,6 +1,7 @@
 """Iterate: verdicts on traffic, agreement with people over time, coverage and its report, and the gate."""
 
 from datetime import date
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,17 @@ def coverage_report(home: HomeResource) -> dg.MaterializeResult:
     )
 
 
+# Dagster's configuration has enumerations and no Literal; it takes them by name.
+class Policy(Enum):
+    default = "default"
+    article = "article"
+
+
+class OnAbstain(Enum):
+    block = "block"
+    warn = "warn"
+
+
 class GateQuestion(dg.Config):
     """What the gate judges: a file of cases, a release, or what CI replayed under a reference. Exactly one."""
 
@@ -153,6 +165,8 @@ class GateQuestion(dg.Config):
     release: str = ""
     gate_ref: str = ""
     strict: bool = False
+    policy: Policy | None = None  # without it the setting
+    on_abstain: OnAbstain | None = None
     by: str = "dagster"
     commit: str = ""
 
@@ -162,6 +176,8 @@ class GateQuestion(dg.Config):
             release=self.release or None,
             gate_ref=self.gate_ref or None,
             is_strict=self.strict,
+            policy=None if self.policy is None else self.policy.value,
+            on_abstain=None if self.on_abstain is None else self.on_abstain.value,
             by=self.by,
             commit=self.commit or None,
         )
@@ -173,6 +189,7 @@ def gate_runs(config: GateQuestion, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     outcome = gate(opened.lake, opened.artifacts, config.request(), settings=opened.settings, now=home.now())
     metadata: dict[str, Any] = {
+        "gate_id": outcome.gate_id,
         "decision": outcome.decision.decision,
         "suite_pass_rate": outcome.decision.suite_pass_rate,
         "summary": dg.MetadataValue.md(markdown(outcome)),
