@@ -33,8 +33,10 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # the 
 
 def main(root: str) -> None:
     """Answer until standard input ends."""
-    # systemd signals every process of a service. What is under way is ended by the parent, when its time is over.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    # systemd signals every process of a service, and it is the parent that ends this one. Handlers, because what is
+    # blocked or ignored stays so in children, and Dagster ends its own with SIGTERM.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not end up among the answers
     tasks: SimpleQueue[bytes] = SimpleQueue()
