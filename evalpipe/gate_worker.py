@@ -8,10 +8,10 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -54,14 +54,13 @@ def main(root: str) -> None:
             _warm_up(home)
         _say(answers, {"kind": "ready"})
         for task in _tasks(tasks):
-            if task["do"] == "look":
-                reply = _replying(lambda: {"kind": "seen", "n": _look(home, instance, task["question"])})
-            else:
-                reply = _replying(lambda: judged(home, instance, job, task))
-            _say(answers, reply)
+            act = partial(_look, home, instance) if task["do"] == "look" else partial(judged, home, instance, job)
+            _say(answers, _replying(partial(act, task)))
 
 
-def judged(home: "Home", instance: "dg.DagsterInstance", job: "dg.JobDefinition", task: dict[str, Any]) -> dict[str, Any]:
+def judged(
+    home: "Home", instance: "dg.DagsterInstance", job: "dg.JobDefinition", task: dict[str, Any]
+) -> dict[str, Any]:
     """Run the gate as a Dagster job in this process. What the reply says:
 
     decided: `gate_id`, `exit_code` and `decision`, JSON as text. refused: `message`, why this cannot be judged. broken:
@@ -96,11 +95,14 @@ def judged(home: "Home", instance: "dg.DagsterInstance", job: "dg.JobDefinition"
         said = failure.user_failure_data
         if said is not None and "gate_id" in said.metadata:
             return about | _decided(home, str(said.metadata["gate_id"].value))
-        error = failure.error
-        while error is not None and error.cause is not None:  # Dagster wraps what an asset raises
+        # Dagster wraps what an asset raises, and what we raise may have a cause: ours is what has words for people.
+        chain, error = [], failure.error
+        while error is not None:
+            chain.append(error)
             error = error.cause
-        if error is not None:
-            return about | _not_decided(error.cls_name or "", error.message.strip())
+        if chain:
+            told = next((one for one in chain if _is_ours(one.cls_name or "")), chain[-1])
+            return about | _not_decided(told.cls_name or "", told.message.strip())
     return about | {"kind": "broken", "message": f"the run failed and does not say why; see run {run.run_id}"}
 
 
@@ -122,6 +124,13 @@ def _not_decided(class_name: str, message: str) -> dict[str, Any]:
     return {"kind": "refused" if is_refused and not is_ours else "broken", "message": words}
 
 
+def _is_ours(class_name: str) -> bool:
+    from evalpipe import errors
+
+    kind = getattr(errors, class_name, None)
+    return isinstance(kind, type) and issubclass(kind, errors.EvalpipeError)
+
+
 def _replying(act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return act()
@@ -132,8 +141,8 @@ def _replying(act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return _not_decided(type(error).__name__, str(error) or type(error).__name__)
 
 
-def _look(home: "Home", instance: "dg.DagsterInstance", question: dict[str, Any]) -> int:
-    """Make traces of all that has arrived; how many of those asked for there are."""
+def _look(home: "Home", instance: "dg.DagsterInstance", task: dict[str, Any]) -> dict[str, Any]:
+    """Make traces of all that has arrived. seen: `n`, how many of those asked for there are."""
     from evalpipe.defs.jobs import OBSERVED
     from evalpipe.gate.request import GateRequest
     from evalpipe.gate.waiting import n_arrived
@@ -141,8 +150,8 @@ def _look(home: "Home", instance: "dg.DagsterInstance", question: dict[str, Any]
 
     home.absorb(datetime.now(UTC))
     materialise_stale(home, instance, only=OBSERVED)
-    asked = GateRequest(release=question.get("release") or None, gate_ref=question.get("gate_ref") or None)
-    return n_arrived(home.lake, asked)
+    asked = GateRequest(release=task["question"].get("release"), gate_ref=task["question"].get("gate_ref"))
+    return {"kind": "seen", "n": n_arrived(home.lake, asked)}
 
 
 def _warm_up(home: "Home") -> None:

@@ -28,5 +28,6 @@ class GateRequest:
     commit: str | None = None  # of the application
 
     def __post_init__(self) -> None:
-        if sum(asked is not None for asked in (self.cases, self.release or self.gate_ref)) != 1:
+        release = self.release if self.cases is None else None  # with cases it is no question, but their name
+        if sum(asked is not None for asked in (self.cases, release, self.gate_ref)) != 1:
             raise InputError("the gate judges either --cases FILE or --release VERSION: give exactly one of them")

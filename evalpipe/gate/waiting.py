@@ -25,7 +25,7 @@ class Arrived(NamedTuple):
 
 
 def n_arrived(lake: Lake, request: GateRequest) -> int:
-    """How many traces of the release or reference are in the lake. One whose root span has not come is not there yet."""
+    """How many traces of the release or reference are in the lake; one without its root span is not there yet."""
     if request.gate_ref is not None:
         is_asked = pl.col("gate_ref") == request.gate_ref
     else:
@@ -72,7 +72,9 @@ def _too_few(request: GateRequest, n_traces: int) -> str:
     else:
         whose, attribute = f"of release {request.release}", "service.version"
     if request.n_expected is None and n_traces:
-        came = f"traces {whose} were still arriving after {request.wait_s:g} s, {n_traces} so far. Say how many to expect"
+        came = (
+            f"traces {whose} were still arriving after {request.wait_s:g} s, {n_traces} so far. Say how many to expect"
+        )
     else:
         of = f" of {request.n_expected}" if request.n_expected is not None else ""
         came = f"{n_traces}{of} traces {whose} arrived within {request.wait_s:g} s. Check {attribute} of the exporter"

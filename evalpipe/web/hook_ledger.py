@@ -139,9 +139,7 @@ class Ledger:
             cursor.execute("BEGIN IMMEDIATE")
             old = "received_at < ? AND status != 'queued'"
             ids = [row[0] for row in cursor.execute(f"SELECT id FROM requests WHERE {old}", (before,))]
-            cursor.execute(
-                f"DELETE FROM seals WHERE request_id IN (SELECT id FROM requests WHERE {old})", (before,)
-            )
+            cursor.execute(f"DELETE FROM seals WHERE request_id IN (SELECT id FROM requests WHERE {old})", (before,))
             cursor.execute(f"DELETE FROM requests WHERE {old}", (before,))
             cursor.execute("COMMIT")
         return ids

@@ -41,11 +41,10 @@ class Question(_Part):
 
     @model_validator(mode="after")
     def _is_one_question(self) -> "Question":
-        if self.cases is not None and (self.gate_ref or self.expected or self.wait_s):
-            raise ValueError("cases are judged as they are: gate_ref, expected and wait_s go with a release's traces")
-        if sum(asked is not None for asked in (self.cases, self.release or self.gate_ref)) != 1:
-            raise ValueError("give exactly one of cases, release and gate_ref")
-        if self.cases is None and self.release is not None and self.gate_ref is not None:
+        if self.cases is not None and (self.expected or self.wait_s):
+            raise ValueError("cases are judged as they are: expected and wait_s go with a release or a gate_ref")
+        release = self.release if self.cases is None else None  # with cases it is no question, but their name
+        if sum(asked is not None for asked in (self.cases, release, self.gate_ref)) != 1:
             raise ValueError("give exactly one of cases, release and gate_ref")
         return self
 
