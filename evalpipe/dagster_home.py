@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evalpipe.files import alone
 from evalpipe.home import Home
 from evalpipe.supervise import Command
 
@@ -63,7 +64,9 @@ def instance_of(home: Home) -> Iterator["DagsterInstance"]:
     from dagster import DagsterInstance
 
     folder = _prepared(home)
-    with DagsterInstance.from_config(str(folder)) as instance:
+    with alone(folder / ".making.lock"):  # two that make Dagster's tables at once leave them unusable for ever
+        made = DagsterInstance.from_config(str(folder))
+    with made as instance:
         _close_abandoned_runs(instance, folder)
         with _lock_of(folder, str(os.getpid())).open("w") as own:
             fcntl.flock(own, fcntl.LOCK_SH)  # held until this process ends, however it ends
@@ -103,6 +106,9 @@ def _lock_of(folder: Path, process: str) -> Path:
 def dagster_command(home: Home, host: str, port: int) -> Command:
     """The Dagster webserver and daemon on this home, as one process."""
     workspace = _prepared(home) / "workspace.yaml"
+    if not (home.dagster / "history" / "runs.db").exists():
+        with instance_of(home):  # they would make their tables both at once
+            pass
     arguments = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace), "-h", host, "-p", str(port)]
     return Command(arguments, _environment(home))
 

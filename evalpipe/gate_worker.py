@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -135,8 +136,6 @@ def _replying(act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return act()
     except Exception as error:
-        import traceback
-
         traceback.print_exc()
         return _not_decided(type(error).__name__, str(error) or type(error).__name__)
 
@@ -198,4 +197,9 @@ def _say(answers: BinaryIO, reply: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # the thread that reads would keep an orderly end waiting

@@ -19,7 +19,7 @@ class _Part(BaseModel):
 class GithubTarget(_Part):
     """Where the decision is told on GitHub."""
 
-    repository: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$")
+    repository: str = Field(pattern=r"^[A-Za-z0-9_-]{1,100}/\.?[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}$")
     sha: str = Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")
     pull_request: int | None = Field(default=None, ge=1)
 

@@ -1,0 +1,165 @@
+"""The webhook on a real server with real worker processes: who is heard, what is answered, what survives kill -9."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from evalpipe.tables import GATE_RUNS
+from evalpipe_tests.web.gated import BAD, GOOD, JSON, SECRET, ask, body_of, gated_home, hub, standard
+from evalpipe_tests.web.serving import Serving, becomes_true, serving
+
+LIMIT = 60
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return gated_home(tmp_path_factory.mktemp("gated") / "home")
+
+
+@pytest.fixture(scope="module")
+def server(made):
+    settings = {"gate_secrets": f"ci={SECRET},busy=busy", "hook__max_body_bytes": 20_000}
+    with serving(made.root, **settings, hook__requests_per_minute=LIMIT) as running:
+        yield running
+
+
+@pytest.fixture
+def url(server: Serving) -> str:
+    return f"{server.http}/gate"
+
+
+def test_curl_gets_the_decision_and_its_exit_code(url: str, tmp_path: Path):
+    body = body_of(cases=BAD, release="2.0.0", commit="abc123")
+    (tmp_path / "body.json").write_bytes(body)
+    headers = [part for name, value in hub(body).items() for part in ("-H", f"{name}: {value}")]
+    command = ["curl", "-sS", f"{url}?wait=1", *headers, "--data-binary", f"@{tmp_path / 'body.json'}"]
+    answer = httpx.Response(200, content=subprocess.run(command, capture_output=True, check=True).stdout).json()
+    assert (answer["decision"], answer["exit_code"], answer["release"]) == ("block", 1, "2.0.0")
+    assert (answer["asked_by"], answer["commit"], answer["n_cases"]) == ("ci", "abc123", 5)
+
+
+def test_gitlabs_form_is_answered_at_once_and_looked_up_later(url: str):
+    body = body_of(cases=GOOD, release="2.0.0-good")
+    taken = ask(url, body, standard(body, "msg_good"))
+    assert taken.status_code == 202
+    where = taken.headers["location"]
+    assert where == taken.json()["url"] == f"/gate/{taken.json()['id']}"
+    told = httpx.get(url.removesuffix("/gate") + where, params={"wait": "1"}, timeout=90).json()
+    assert (told["status"], told["exit_code"], told["decision"]["decision"]) == ("done", 0, "pass")
+    again = ask(url, body, standard(body, "msg_good", time.time() + 1))
+    assert again.json()["id"] == taken.json()["id"]
+    other = body_of(cases=BAD)
+    assert ask(url, other, standard(other, "msg_good")).status_code == 422
+
+
+def test_a_replay_starts_nothing(url: str, made):
+    body = body_of(cases=GOOD, release="replayed")
+    first = ask(f"{url}?wait=1", body, hub(body), **{"idempotency-key": "k1"})
+    n_runs = made.lake.read(GATE_RUNS).height
+    assert ask(url, body, hub(body)).status_code == 409
+    assert ask(url, body, hub(body), **{"idempotency-key": "k2"}).status_code == 409
+    again = ask(f"{url}?wait=1", body, hub(body), **{"idempotency-key": "k1"})
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert made.lake.read(GATE_RUNS).height == n_runs
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "words"),
+    [
+        (body_of(cases=GOOD), JSON, 401, "no valid signature"),
+        (body_of(cases=GOOD), hub(b"another body"), 401, "no valid signature"),
+        (body_of(cases=GOOD), {"content-type": "text/plain"}, 415, "application/json"),
+        (body_of(1.0, cases=GOOD), None, 401, "300 s ago"),
+        (body_of(4e9, cases=GOOD), None, 401, "in the future"),
+        (b"{", None, 400, "not JSON"),
+        (b"[1]", None, 400, "no JSON object"),
+        (b'{"release": "1"}', None, 400, "sent_at is missing"),
+        (body_of(), None, 400, "exactly one"),
+        (body_of(cases=GOOD, gate_ref="x"), None, 400, "exactly one"),
+        (body_of(cases=GOOD, polcy="article"), None, 400, "polcy"),
+        (body_of(cases=[]), None, 400, "cases"),
+        (body_of(release="1", github={"repository": "../x", "sha": "0" * 40}), None, 400, "github.repository"),
+        (b"x" * 20_001, None, 413, "20,000 bytes"),
+    ],
+)
+def test_what_cannot_be_used_is_turned_away_in_words(url: str, body: bytes, headers, status: int, words: str):
+    answer = ask(url, body, hub(body) if headers is None else headers)
+    assert answer.status_code == status
+    assert words in answer.json()["error"]
+
+
+def test_a_body_without_a_length_is_counted(url: str):
+    answer = httpx.post(url, content=(b"x" * 1000 for _ in range(30)), headers=JSON)
+    assert answer.status_code == 413
+
+
+def test_a_question_without_an_answer_is_refused_with_its_reason(url: str):
+    for question, words in (
+        ({"release": "9.9"}, "never seen"),
+        ({"cases": [{"no": "case"}]}, "cannot be judged"),
+        ({"release": "9.9", "expected": 3, "wait_s": 0.1}, "0 of 3 traces of release 9.9"),
+    ):
+        body = body_of(**question)
+        answer = ask(f"{url}?wait=1", body, hub(body))
+        assert answer.status_code == 422
+        assert words in answer.json()["error"]
+        assert "/requests/" not in answer.text
+        assert httpx.get(url.removesuffix("/gate") + answer.json()["url"]).json()["exit_code"] == 2
+
+
+def test_an_id_that_nobody_was_given_is_no_gate(url: str):
+    assert httpx.get(f"{url}/{'0' * 32}").status_code == 404
+    assert httpx.get(url).status_code == 405
+
+
+def test_one_that_asks_too_often_is_told_when_to_come_again(url: str):
+    answers = []
+    for number in range(LIMIT + 1):
+        body = body_of(release="9.9", commit=str(number))
+        answers.append(ask(url, body, hub(body, "busy")))
+        if answers[-1].status_code != 202:
+            break
+    assert answers[-1].status_code in (429, 503)
+    assert int(answers[-1].headers["retry-after"]) >= 1
+
+
+def test_a_gate_goes_on_when_its_worker_or_the_server_is_killed(tmp_path: Path):
+    home = gated_home(tmp_path / "home").root
+    settings = {"gate_secrets": f"ci={SECRET}", "hook__workers": 1}
+    with serving(home, **settings) as first:
+        body = body_of(cases=BAD, release="killed")
+        taken = ask(f"{first.http}/gate", body, hub(body)).json()
+        workers = _workers(home)
+        first.process.send_signal(signal.SIGKILL)
+        first.process.wait()
+        assert becomes_true(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    with serving(home, **settings) as second:
+        assert becomes_true(lambda: bool(_workers(home)))
+        os.kill(_workers(home)[0], signal.SIGKILL)
+        told = httpx.get(f"{second.http}{taken['url']}?wait=1", timeout=90).json()
+        assert (told["status"], told["exit_code"]) == ("done", 1)
+        workers = _workers(home)
+        assert second.end() == 0
+        assert becomes_true(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    rows = sqlite3.connect(home / "gates" / "requests.sqlite").execute("SELECT status FROM requests").fetchall()
+    assert rows == [("done",)]
+
+
+def test_without_a_secret_nobody_may_ask(tmp_path: Path):
+    with serving(tmp_path) as closed:
+        body = body_of(release="1")
+        answer = ask(f"{closed.http}/gate", body, hub(body))
+        assert answer.status_code == 403
+        assert "EVALPIPE_GATE_SECRETS" in answer.json()["error"]
+        assert _workers(tmp_path) == []
+
+
+def _workers(home: Path) -> list[int]:
+    found = subprocess.run(["pgrep", "-f", f"evalpipe.gate_worker {home}"], capture_output=True, text=True).stdout
+    return [int(pid) for pid in found.split()]
