@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -79,9 +79,12 @@ def _launched(path: Path) -> float:
     started_at = time.perf_counter()
     launched = _asked(_LAUNCH, p=parameters)["launchRun"]
     run_id = launched["run"]["runId"]
-    is_over: Callable[[], bool] = lambda: _asked(_LOOK, id=run_id)["runOrError"]["status"] in ("SUCCESS", "FAILURE")  # noqa: E731
-    assert becomes_true(is_over, within_s=120)
+    assert becomes_true(lambda: _is_over(run_id), within_s=120)
     return time.perf_counter() - started_at
+
+
+def _is_over(run_id: str) -> bool:
+    return _asked(_LOOK, id=run_id)["runOrError"]["status"] in ("SUCCESS", "FAILURE")
 
 
 def _asked(query: str, **variables: Any) -> dict[str, Any]:
