@@ -47,7 +47,7 @@ def main(root: str) -> None:
     from evalpipe.home import Home
 
     home = Home.open(root)
-    with instance_of(home) as instance:
+    with instance_of(home, with_output=False) as instance:
         from evalpipe.definitions import defs
 
         job = defs.resolve_job_def("gate_job")

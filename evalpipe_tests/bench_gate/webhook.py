@@ -137,10 +137,9 @@ def _tell(name: str, seconds: list[float]) -> None:
     ordered = sorted(seconds)
     p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
     load = os.getloadavg()[0]
-    print(
-        f"{name}: n {len(ordered)}, median {statistics.median(ordered):.2f} s, p95 {p95:.2f} s, load {load:.1f}",
-        flush=True,
-    )
+    median = statistics.median(ordered)
+    sys.stdout.write(f"{name}: n {len(ordered)}, median {median:.2f} s, p95 {p95:.2f} s, load {load:.1f}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
