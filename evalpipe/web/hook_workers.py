@@ -50,10 +50,10 @@ class Workers:
         await self._jobs.put(job)
         return await job.reply
 
-    async def keep_one(self, home: Path) -> None:
-        """Keep one process alive and give it jobs, until cancelled."""
+    async def keep_one(self, home: Path, n: int) -> None:
+        """Keep one of `n` processes alive and give it jobs, until cancelled."""
         while True:
-            process = await _started(home)
+            process = await _started(home, n)
             try:
                 async with asyncio.timeout(_START_S):
                     is_ready = bool(await _line(process))
@@ -106,7 +106,7 @@ class Workers:
 async def working(home: Path, n: int) -> AsyncIterator[Workers]:
     """Keep `n` processes. At the end they are told to; what they have under way is not waited for."""
     workers = Workers()
-    keepers = [asyncio.create_task(workers.keep_one(home)) for _ in range(n)]
+    keepers = [asyncio.create_task(workers.keep_one(home, n)) for _ in range(n)]
     try:
         yield workers
     finally:
@@ -115,14 +115,15 @@ async def working(home: Path, n: int) -> AsyncIterator[Workers]:
         await asyncio.gather(*keepers, return_exceptions=True)
 
 
-async def _started(home: Path) -> Process:
+async def _started(home: Path, n: int) -> Process:
     # A session of its own: a terminal's Ctrl-C reaches the group, and it is this process that ends the others.
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", _PROGRAM, str(home)),
         stdin=PIPE,
         stdout=PIPE,
         limit=_MAX_LINE,
-        env=os.environ | {"EVALPIPE_HOME": str(home)},
+        # Each has a share of the cores: with all of them for each, two that judge at once take twice as long.
+        env={"POLARS_MAX_THREADS": str(max(1, (os.cpu_count() or 1) // n))} | os.environ | {"EVALPIPE_HOME": str(home)},
         start_new_session=True,
     )
 
