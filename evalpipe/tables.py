@@ -187,6 +187,9 @@ TRACES = Table(
 CLOSED = ~pl.col("is_open").fill_null(False)
 """Of TRACES: those to which nothing more is expected. Half a trace is neither judged nor read by people."""
 
+PRODUCTION = CLOSED & pl.col("gate_ref").is_null()
+"""Of TRACES: what users did. What CI replays for a gate is judged by the gate alone, and is in no rate and no queue."""
+
 SESSIONS = Table(
     "sessions",
     "The traces that share session.id.",
