@@ -207,6 +207,7 @@ class GateSettings(_Stage):
     # By issue id, a pass rate of its own: EVALPIPE_GATE__PASS_RATES='{"iss_3f2": 0.95}'.
     pass_rates: Mapping[str, Share] = {}
     min_cases: Count = 1  # fewer cases than this abstain
+    max_traces: Count = 100_000  # of a release that has more the newest are judged: memory is bounded by this
     max_fault_share: Share = 0.2  # more faults than this and the evaluator abstains; likewise of cases that are none
     on_abstain: Literal["block", "warn"] = "block"
     confidence: Share = 0.95  # of the interval of a pass rate

@@ -19,9 +19,10 @@ from evalpipe.gate.replay import cases_of
 from evalpipe.gate.request import GateRequest
 from evalpipe.ids import is_safe_name
 from evalpipe.lake.store import Lake
-from evalpipe.settings import Settings
+from evalpipe.settings import GateSettings, Settings
 from evalpipe.tables import (
     ANNOTATIONS,
+    CLOSED,
     EVALUATOR_HEALTH,
     EVALUATOR_QUALITY,
     EVALUATORS,
@@ -45,7 +46,7 @@ def gate(lake: Lake, artifacts: Path, request: GateRequest, *, settings: Setting
     if request.cases is not None:
         cases, features = read_cases(request.cases, is_strict=request.is_strict), None
     else:
-        cases = cases_of_traffic(traces_of(lake, request))
+        cases = cases_of_traffic(traces_of(lake, request, settings.gate))
         features = features_of(lake, cases.traces)
     outcome = judge_cases(
         cases,
@@ -82,30 +83,35 @@ def suite_of(lake: Lake, settings: Settings) -> tuple[Member, ...]:
     return members_of(suite, lake.read(ISSUES))
 
 
-def traces_of(lake: Lake, request: GateRequest) -> pl.DataFrame:
-    """The TRACES that the request names by release or reference. Raises StateError when there are none."""
-    if request.gate_ref is None:
-        return release_traces(lake, str(request.release))
-    traces = lake.read(TRACES, pl.col("gate_ref") == request.gate_ref)
-    if traces.is_empty():
-        raise StateError(
+def traces_of(lake: Lake, request: GateRequest, settings: GateSettings) -> pl.DataFrame:
+    """The TRACES that the request names by release, by reference or by both, the newest `max_traces` of them.
+
+    A trace that may still grow counts when it has no defect. Raises StateError when there are none, saying which there
+    are.
+    """
+    named = {"service_version": request.release, "gate_ref": request.gate_ref}
+    wanted = pl.all_horizontal(pl.col(name) == value for name, value in named.items() if value is not None)
+    keys = lake.scan(TRACES).filter(wanted, CLOSED | pl.col("is_complete")).select("day", "trace_id", "start_unix_ns")
+    newest = keys.collect().sort("start_unix_ns", "trace_id").tail(settings.max_traces)
+    if newest.is_empty():
+        raise StateError(_nothing_of(lake, request))
+    days, ids = (newest[name].unique().implode() for name in ("day", "trace_id"))
+    return lake.read(TRACES, pl.col("day").is_in(days), pl.col("trace_id").is_in(ids))
+
+
+def _nothing_of(lake: Lake, request: GateRequest) -> str:
+    if request.gate_ref is not None:
+        return (
             f"no trace has the resource attribute evalpipe.gate.id={request.gate_ref}. Set it where the application is "
-            "replayed (OTEL_RESOURCE_ATTRIBUTES=evalpipe.gate.id=...), and run evalpipe run, or gate with --wait"
+            f"replayed (OTEL_RESOURCE_ATTRIBUTES=evalpipe.gate.id={request.gate_ref}), then evalpipe run, or wait for "
+            "the traces: evalpipe gate --wait"
         )
-    return traces
-
-
-def release_traces(lake: Lake, release: str) -> pl.DataFrame:
-    """The TRACES that a service version emitted. Raises StateError when there are none, naming those there are."""
-    traces = lake.read(TRACES, pl.col("service_version") == release)
-    if traces.is_empty():
-        known = lake.scan(TRACES).select(pl.col("service_version").drop_nulls().unique()).collect()
-        versions = ", ".join(sorted(known["service_version"])) or "none"
-        raise StateError(
-            f"release {release} was never seen; versions seen: {versions}. "
-            "Check service.version of the exporter, and run evalpipe run after ingesting its traffic"
-        )
-    return traces
+    known = lake.scan(TRACES).select(pl.col("service_version").drop_nulls().unique()).collect()
+    versions = ", ".join(sorted(known["service_version"])) or "none"
+    return (
+        f"release {request.release} was never seen; versions seen: {versions}. "
+        "Check service.version of the exporter, and run evalpipe run after ingesting its traffic"
+    )
 
 
 def regression_cases(lake: Lake) -> str:
