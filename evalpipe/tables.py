@@ -779,6 +779,9 @@ GATE_RUNS = Table(
         Column("baseline_release", pl.String, "that release"),
         Column("asked_by", pl.String, "cli, dagster, or the name of the webhook's secret"),
         Column("commit", pl.String, "commit of the application, as CI named it"),
+        Column(
+            "cost_usd", pl.Float64, "what models charged for the verdicts; null: none was asked, or a price unknown"
+        ),
     ),
 )
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from evalpipe.errors import InputError
 from evalpipe.evaluators.catalog import load
+from evalpipe.evaluators.ledger import total_cost
 from evalpipe.evaluators.run import fields_of, run_evaluators
 from evalpipe.evaluators.view import evaluator_view
 from evalpipe.gate.baseline import Baseline, baseline_of, baseline_run, compare, last_outcomes
@@ -125,6 +126,7 @@ def judge_cases(
         "baseline_release": None if baseline is None else baseline.release,
         "asked_by": asked.by,
         "commit": asked.commit,
+        "cost_usd": _cost_usd(suite, verdicts),
     }
     return GateOutcome(
         GATE_RUNS.conform(pl.DataFrame([run], schema=GATE_RUNS.schema)),
@@ -174,6 +176,13 @@ def _verdicts(
     artifacts = [load(member.artifact, member.artifact_sha256) for member in asked]
     view = evaluator_view(traces, features, fields=fields_of(artifacts))
     return run_evaluators(artifacts, view, llm=settings.llm)
+
+
+def _cost_usd(suite: Sequence[Member], verdicts: pl.DataFrame) -> float | None:
+    """What the verdicts of judges cost; a fault costs what nobody knows, and is passed over."""
+    judges = [member.run.evaluator_id for member in suite if member.run.kind == "judge"]
+    given = verdicts.filter(pl.col("evaluator_id").is_in(judges), pl.col("outcome") != "fault")
+    return total_cost(given["cost_usd"].to_list())
 
 
 def _case_frame(cases: Cases, verdicts: pl.DataFrame, gate_id: str, now: datetime) -> pl.DataFrame:
