@@ -888,7 +888,7 @@ REJECTIONS = Table(
     ("rejection_id",),
     (
         _must("rejection_id", pl.String, "content hash"),
-        _must("kind", pl.String, "file, payload, span or annotation"),
+        _must("kind", pl.String, "file, payload, span, annotation or case"),
         _must("source", pl.String, "file, client or segment"),
         Column("location", pl.String, "line, task, record, payload or span in the source"),
         _must("reason", pl.String, "what is wrong and what next"),

@@ -16,7 +16,7 @@ File = Path | None
 
 def gate(
     context: typer.Context,
-    cases: Annotated[File, typer.Option(help="Cases to judge: JSONL or CSV with input and output.")] = None,
+    cases: Annotated[File, typer.Option(help="Cases to judge: JSONL or CSV with input and output, or OTLP.")] = None,
     release: Annotated[str | None, typer.Option(help="Judge the traces of this service.version instead.")] = None,
     junit: Annotated[File, typer.Option(help="Write JUnit XML here.")] = None,
     markdown: Annotated[File, typer.Option(help="Write a Markdown summary here.")] = None,

@@ -9,7 +9,7 @@ import polars as pl
 from evalpipe.errors import InputError, StateError
 from evalpipe.evaluators.on_lake import features_of, labelled_traces, standing
 from evalpipe.files import write_whole
-from evalpipe.gate.cases import cases_of_traffic, read_cases
+from evalpipe.gate.cases import case_rejections, cases_of_traffic, read_cases
 from evalpipe.gate.judge import Asked, GateOutcome, History, judge_cases
 from evalpipe.gate.members import Member, members_of
 from evalpipe.gate.render.decision import decision_json
@@ -19,6 +19,7 @@ from evalpipe.gate.replay import cases_of
 from evalpipe.gate.request import GateRequest
 from evalpipe.ids import is_safe_name
 from evalpipe.lake.store import Lake
+from evalpipe.redaction.redactor import redactor_at
 from evalpipe.settings import GateSettings, Settings
 from evalpipe.tables import (
     ANNOTATIONS,
@@ -31,20 +32,23 @@ from evalpipe.tables import (
     GATE_RUNS,
     ISSUES,
     LABELS,
+    REJECTIONS,
     TRACES,
 )
+from evalpipe.traces.prices import load_prices
+from evalpipe.traces.spans import Reading
 
 
 def gate(lake: Lake, artifacts: Path, request: GateRequest, *, settings: Settings, now: datetime) -> GateOutcome:
     """Judge what the request names with the suite as it stands; keep the decision.
 
-    The decision is in `gate_runs`, `gate_results` and `gate_cases`, and in files under `artifacts`/gates/ID. The same
-    question has the same gate_id and is kept once. Raises InputError for unusable cases, StateError for a release never
-    seen or an empty suite; nothing is written then.
+    The decision is in `gate_runs`, `gate_results` and `gate_cases`, and in files under `artifacts`/gates/ID; refused
+    cases are in `rejections`. The same question has the same gate_id and is kept once. Raises InputError for unusable
+    cases, StateError for a release never seen or an empty suite; nothing is written then.
     """
     settings = settled(settings, request)
     if request.cases is not None:
-        cases, features = read_cases(request.cases, is_strict=request.is_strict), None
+        cases, features = read_cases(request.cases, is_strict=request.is_strict, reading=_reading(settings)), None
     else:
         cases = cases_of_traffic(traces_of(lake, request, settings.gate))
         features = features_of(lake, cases.traces)
@@ -57,6 +61,9 @@ def gate(lake: Lake, artifacts: Path, request: GateRequest, *, settings: Setting
         settings=settings,
         now=now,
     )
+    if request.cases is not None and cases.refused:
+        rejections = case_rejections(cases, source=request.cases.name, now=now)
+        lake.append_new(REJECTIONS, redactor_at(settings.home.absolute(), settings.redaction).rejections(rejections))
     # The run comes last: a gate that is in gate_runs is whole.
     lake.append_new(GATE_CASES, outcome.cases)
     lake.append_new(GATE_RESULTS, outcome.results)
@@ -121,6 +128,12 @@ def regression_cases(lake: Lake) -> str:
         raise StateError("nothing is annotated, so there is nothing to replay. Run: evalpipe queue export")
     rows = cases_of(labelled_traces(lake, labels), labels, lake.read(ISSUES), lake.read(ANNOTATIONS))
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _reading(settings: Settings) -> Reading:
+    """How traces of a file are read: as those that land."""
+    redactor = redactor_at(settings.home.absolute(), settings.redaction)
+    return Reading(settings.observe, load_prices(settings.observe.prices), redactor)
 
 
 def _write_files(artifacts: Path, outcome: GateOutcome) -> None:
