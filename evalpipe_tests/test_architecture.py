@@ -19,6 +19,7 @@ ROOMS = (
     "settings",
     "tables",
     "files",
+    "outgoing",
     "pages",
     "redaction",
     "ranges",

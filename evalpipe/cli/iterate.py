@@ -1,13 +1,19 @@
 """Iterate from the command line: the gate, the cases that CI replays, the coverage report, the backtest."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
-from evalpipe.cli.show import AsJson, home_of, out, progress, show, tell, write_or_print
+from evalpipe.cli.show import AsJson, err, home_of, out, progress, show, tell, warn, write_or_print
+
+if TYPE_CHECKING:
+    from evalpipe.gate.judge import GateOutcome
+    from evalpipe.settings import GithubSettings
 
 cases = typer.Typer(no_args_is_help=True, help="Regression inputs for CI.")
 
@@ -21,6 +27,9 @@ def gate(
     junit: Annotated[File, typer.Option(help="Write JUnit XML here.")] = None,
     markdown: Annotated[File, typer.Option(help="Write a Markdown summary here.")] = None,
     json_file: Annotated[File, typer.Option("--json", help="Write the decision as JSON here; - prints it.")] = None,
+    github: Annotated[
+        bool, typer.Option("--github", help="Set the commit's status on GitHub, and comment on the pull request.")
+    ] = False,
 ) -> None:
     """May this release ship? Exit 0 yes, 1 no, 2 could not decide.
 
@@ -36,6 +45,7 @@ def gate(
     from evalpipe.gate.request import GateRequest
 
     home = home_of(context)
+    told_by = _github_reporter(home.settings.github) if github else None
     request = GateRequest(cases=cases, release=release)
     outcome = decide(home.lake, home.artifacts, request, settings=home.settings, now=datetime.now(UTC))
     for path, text in ((junit, junit_xml(outcome)), (markdown, as_markdown(outcome))):
@@ -47,7 +57,41 @@ def gate(
         print(decision_json(outcome))
     else:
         out.print(terminal(outcome))
+    if told_by is not None:
+        told_by(outcome)
     raise typer.Exit(outcome.decision.exit_code)
+
+
+def _github_reporter(settings: "GithubSettings") -> "Callable[[GateOutcome], None]":
+    """Tells GitHub of a gate; what it cannot tell is a warning, and changes no exit code.
+
+    Raises SettingsError without a token, InputError outside a run that says which commit it is: before anything is
+    judged.
+    """
+    import os
+
+    from evalpipe.errors import InputError
+    from evalpipe.gate.github import context_from, report, settings_from
+    from evalpipe.gate.render.markdown import markdown
+
+    settings = settings_from(os.environ, settings)
+    context = context_from(os.environ)
+    if context is None:
+        raise InputError(
+            "--github: it is not said which commit is judged. Set GITHUB_REPOSITORY=OWNER/NAME and GITHUB_SHA, as "
+            "GitHub Actions does; and GITHUB_REF=refs/pull/NUMBER/head for a pull request"
+        )
+
+    def tell_github(outcome: "GateOutcome") -> None:
+        reported = report(outcome, context, settings, markdown=markdown(outcome))
+        for problem in reported.problems:
+            warn(problem)
+        said = ["status set"] if reported.is_status_set else []
+        said += [f"comment {reported.comment}"] if reported.comment else []
+        if said:
+            err.print(Text(f"told GitHub of {context}: {', '.join(said)}"))
+
+    return tell_github
 
 
 @cases.command("export")
