@@ -18,26 +18,38 @@ def gate(
     context: typer.Context,
     cases: Annotated[File, typer.Option(help="Cases to judge: JSONL or CSV with input and output.")] = None,
     release: Annotated[str | None, typer.Option(help="Judge the traces of this service.version instead.")] = None,
+    suite: Annotated[
+        File, typer.Option(help="Judge with this exported suite, without a home; nothing is kept. Needs --cases.")
+    ] = None,
     junit: Annotated[File, typer.Option(help="Write JUnit XML here.")] = None,
     markdown: Annotated[File, typer.Option(help="Write a Markdown summary here.")] = None,
     json_file: Annotated[File, typer.Option("--json", help="Write the decision as JSON here; - prints it.")] = None,
 ) -> None:
     """May this release ship? Exit 0 yes, 1 no, 2 could not decide.
 
-    Examples: `evalpipe gate --cases cases.jsonl --junit gate.xml`, `evalpipe gate --release 1.4.0`
+    Examples: `evalpipe gate --cases cases.jsonl --junit gate.xml`, `evalpipe gate --release 1.4.0`,
+    `evalpipe gate --suite suite.json --cases cases.jsonl`
     """
     from datetime import UTC, datetime
 
-    from evalpipe.gate.on_lake import gate as decide
     from evalpipe.gate.render.decision import decision_json
     from evalpipe.gate.render.junit import junit_xml
     from evalpipe.gate.render.markdown import markdown as as_markdown
     from evalpipe.gate.render.terminal import terminal
     from evalpipe.gate.request import GateRequest
 
-    home = home_of(context)
     request = GateRequest(cases=cases, release=release)
-    outcome = decide(home.lake, home.artifacts, request, settings=home.settings, now=datetime.now(UTC))
+    if suite is None:
+        from evalpipe.gate.on_lake import gate as decide
+
+        home = home_of(context)
+        outcome = decide(home.lake, home.artifacts, request, settings=home.settings, now=datetime.now(UTC))
+    else:
+        from evalpipe.gate.portable import gate_with
+        from evalpipe.settings import load_settings
+
+        settings = load_settings(context.find_root().obj)
+        outcome = gate_with(suite, request, settings=settings, now=datetime.now(UTC))
     for path, text in ((junit, junit_xml(outcome)), (markdown, as_markdown(outcome))):
         if path is not None:
             path.write_text(text, encoding="utf-8")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from evalpipe.errors import InputError
+from evalpipe.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,3 +31,10 @@ class GateRequest:
     def __post_init__(self) -> None:
         if sum(asked is not None for asked in (self.cases, self.release or self.gate_ref)) != 1:
             raise InputError("the gate judges either --cases FILE or --release VERSION: give exactly one of them")
+
+
+def settled(settings: Settings, request: GateRequest) -> Settings:
+    """The settings with what the request says otherwise."""
+    asked = {"policy": request.policy, "on_abstain": request.on_abstain}
+    said = {name: value for name, value in asked.items() if value is not None}
+    return settings.model_copy(update={"gate": settings.gate.model_copy(update=said)})
