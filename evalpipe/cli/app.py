@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from evalpipe.cli import annotate, demo, generate, iterate, observe
+from evalpipe.cli.gate import gate
 from evalpipe.cli.issues import issues
 from evalpipe.cli.reviewers import reviewers
 from evalpipe.errors import EvalpipeError
@@ -45,7 +46,7 @@ app.add_typer(issues, name="issues")
 app.command()(generate.generate)
 app.add_typer(generate.evaluators, name="evaluators")
 app.command()(generate.prune)
-app.command()(iterate.gate)
+app.command()(gate)
 app.add_typer(iterate.cases, name="cases")
 app.command()(iterate.coverage)
 app.command()(iterate.report)

@@ -1,97 +1,17 @@
-"""Iterate from the command line: the gate, the cases that CI replays, the coverage report, the backtest."""
+"""Iterate from the command line: the cases that CI replays, the coverage report, the backtest."""
 
 import json
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.text import Text
 
-from evalpipe.cli.show import AsJson, err, home_of, out, progress, show, tell, warn, write_or_print
-
-if TYPE_CHECKING:
-    from evalpipe.gate.judge import GateOutcome
-    from evalpipe.settings import GithubSettings
+from evalpipe.cli.show import AsJson, home_of, progress, show, tell, write_or_print
 
 cases = typer.Typer(no_args_is_help=True, help="Regression inputs for CI.")
 
 File = Path | None
-
-
-def gate(
-    context: typer.Context,
-    cases: Annotated[File, typer.Option(help="Cases to judge: JSONL or CSV with input and output, or OTLP.")] = None,
-    release: Annotated[str | None, typer.Option(help="Judge the traces of this service.version instead.")] = None,
-    junit: Annotated[File, typer.Option(help="Write JUnit XML here.")] = None,
-    markdown: Annotated[File, typer.Option(help="Write a Markdown summary here.")] = None,
-    json_file: Annotated[File, typer.Option("--json", help="Write the decision as JSON here; - prints it.")] = None,
-    github: Annotated[
-        bool, typer.Option("--github", help="Set the commit's status on GitHub, and comment on the pull request.")
-    ] = False,
-) -> None:
-    """May this release ship? Exit 0 yes, 1 no, 2 could not decide.
-
-    Examples: `evalpipe gate --cases cases.jsonl --junit gate.xml`, `evalpipe gate --release 1.4.0`
-    """
-    from datetime import UTC, datetime
-
-    from evalpipe.gate.on_lake import gate as decide
-    from evalpipe.gate.render.decision import decision_json
-    from evalpipe.gate.render.junit import junit_xml
-    from evalpipe.gate.render.markdown import markdown as as_markdown
-    from evalpipe.gate.render.terminal import terminal
-    from evalpipe.gate.request import GateRequest
-
-    home = home_of(context)
-    told_by = _github_reporter(home.settings.github) if github else None
-    request = GateRequest(cases=cases, release=release)
-    outcome = decide(home.lake, home.artifacts, request, settings=home.settings, now=datetime.now(UTC))
-    for path, text in ((junit, junit_xml(outcome)), (markdown, as_markdown(outcome))):
-        if path is not None:
-            path.write_text(text, encoding="utf-8")
-    if json_file is not None and str(json_file) != "-":
-        json_file.write_text(decision_json(outcome), encoding="utf-8")
-    if str(json_file) == "-":
-        print(decision_json(outcome))
-    else:
-        out.print(terminal(outcome))
-    if told_by is not None:
-        told_by(outcome)
-    raise typer.Exit(outcome.decision.exit_code)
-
-
-def _github_reporter(settings: "GithubSettings") -> "Callable[[GateOutcome], None]":
-    """Tells GitHub of a gate; what it cannot tell is a warning, and changes no exit code.
-
-    Raises SettingsError without a token, InputError outside a run that says which commit it is: before anything is
-    judged.
-    """
-    import os
-
-    from evalpipe.errors import InputError
-    from evalpipe.gate.github import context_from, report, settings_from
-    from evalpipe.gate.render.markdown import markdown
-
-    settings = settings_from(os.environ, settings)
-    context = context_from(os.environ)
-    if context is None:
-        raise InputError(
-            "--github: it is not said which commit is judged. Set GITHUB_REPOSITORY=OWNER/NAME and GITHUB_SHA, as "
-            "GitHub Actions does; and GITHUB_REF=refs/pull/NUMBER/head for a pull request"
-        )
-
-    def tell_github(outcome: "GateOutcome") -> None:
-        reported = report(outcome, context, settings, markdown=markdown(outcome))
-        for problem in reported.problems:
-            warn(problem)
-        said = ["status set"] if reported.is_status_set else []
-        said += [f"comment {reported.comment}"] if reported.comment else []
-        if said:
-            err.print(Text(f"told GitHub of {context}: {', '.join(said)}"))
-
-    return tell_github
 
 
 @cases.command("export")

@@ -9,6 +9,7 @@ import polars as pl
 from evalpipe.errors import InputError, StateError
 from evalpipe.evaluators.on_lake import features_of, labelled_traces, standing
 from evalpipe.files import write_whole
+from evalpipe.gate.bundle import bundle_json
 from evalpipe.gate.cases import case_rejections, cases_of_traffic, read_cases
 from evalpipe.gate.judge import Asked, GateOutcome, History, judge_cases
 from evalpipe.gate.members import Member, members_of
@@ -16,7 +17,7 @@ from evalpipe.gate.render.decision import decision_json
 from evalpipe.gate.render.junit import junit_xml
 from evalpipe.gate.render.markdown import markdown
 from evalpipe.gate.replay import cases_of
-from evalpipe.gate.request import GateRequest
+from evalpipe.gate.request import GateRequest, settled
 from evalpipe.ids import is_safe_name
 from evalpipe.lake.store import Lake
 from evalpipe.redaction.redactor import redactor_at
@@ -72,13 +73,6 @@ def gate(lake: Lake, artifacts: Path, request: GateRequest, *, settings: Setting
     return outcome
 
 
-def settled(settings: Settings, request: GateRequest) -> Settings:
-    """The settings with what the request says otherwise."""
-    asked = {"policy": request.policy, "on_abstain": request.on_abstain}
-    said = {name: value for name, value in asked.items() if value is not None}
-    return settings.model_copy(update={"gate": settings.gate.model_copy(update=said)})
-
-
 def suite_of(lake: Lake, settings: Settings) -> tuple[Member, ...]:
     """The suite as it stands. Raises StateError where there is none."""
     suite = standing(lake.read(EVALUATORS), lake.read(EVALUATOR_QUALITY), settings.quality, lake.read(EVALUATOR_HEALTH))
@@ -88,6 +82,11 @@ def suite_of(lake: Lake, settings: Settings) -> tuple[Member, ...]:
             "evalpipe annotations import FILE and evalpipe run"
         )
     return members_of(suite, lake.read(ISSUES))
+
+
+def exported_suite(lake: Lake, settings: Settings, now: datetime) -> str:
+    """The suite as it stands, as one file that travels: see bundle.py. Raises StateError where there is none."""
+    return bundle_json(suite_of(lake, settings), lake.read(GATE_RUNS), lake.read(GATE_RESULTS), settings, now)
 
 
 def traces_of(lake: Lake, request: GateRequest, settings: GateSettings) -> pl.DataFrame:

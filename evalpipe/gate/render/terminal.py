@@ -20,8 +20,8 @@ def terminal(outcome: GateOutcome) -> "Group":
     decision = outcome.decision
     colour = {"pass": "green", "block": "red", "abstain": "yellow"}
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("Failure mode", "Role", "Outcome", "Pass rate", "Cases", "MCC", "Issue"):
-        table.add_column(title, justify="right" if title in ("Pass rate", "Cases", "MCC") else "left")
+    for title in ("Failure mode", "Role", "Outcome", "Pass rate", "Before", "Cases", "MCC", "Issue"):
+        table.add_column(title, justify="right" if title in ("Pass rate", "Before", "Cases", "MCC") else "left")
     styles = {"failed": "red", "abstained": "yellow", "passed": "green", "skipped": "dim"}
     for result in decision.results:
         texts = [plain_terminal(cell) for cell in cells(result)]
