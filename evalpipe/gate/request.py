@@ -29,9 +29,7 @@ class GateRequest:
 
     def __post_init__(self) -> None:
         if self.cases is None and self.release is None and self.gate_ref is None:
-            raise InputError(
-                "the gate judges either --cases FILE, or traffic (--release VERSION, --gate-id REF): give one of them"
-            )
+            raise InputError("the gate judges --cases FILE or --release VERSION (or --gate-id REF): give one of them")
         if self.cases is not None and self.gate_ref is not None:
             raise InputError("--gate-id names traces, and --cases a file: give one of them")
 
