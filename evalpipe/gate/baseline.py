@@ -4,6 +4,7 @@ The statistics are quality/comparison.py; what a fall leads to is decide.py.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -97,7 +98,7 @@ def compare(
             compared[run.evaluator_id] = Compared(None, "other cases were counted there")
             continue
         is_regression = found.p_worse <= chance and -found.change >= settings.regression_margin
-        compared[run.evaluator_id] = Compared(Comparison(**{**vars(found), "is_regression": is_regression}))
+        compared[run.evaluator_id] = Compared(replace(found, level=chance, is_regression=is_regression))
     return compared
 
 
@@ -129,6 +130,7 @@ def _of_pairs(run: EvaluatorRun, pairs: pl.DataFrame, release: str | None) -> Co
         n=n,
         change=(n_then - n_now) / n,
         p_worse=sign_test(int((turned > 0).sum()), int((turned < 0).sum())),
+        level=0.0,
         is_regression=False,
     )
 
@@ -150,6 +152,7 @@ def _of_shares(
         n=n_before,
         change=share_before - share,
         p_worse=fisher_test(round(share * worth), worth, round(share_before * worth_before), worth_before),
+        level=0.0,
         is_regression=False,
     )
 

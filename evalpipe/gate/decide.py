@@ -274,13 +274,16 @@ def _comparison_in_words(run: EvaluatorRun) -> str:
     rate = f"{of} passed {compared.pass_rate:.1%} of {compared.n} {where}"
     if compared.is_regression:
         return f"Worse than before beyond chance (p = {_chance(compared.p_worse)}): {rate}."
+    if compared.change < 0 and compared.p_worse > compared.level:
+        asked = f"below {_chance(compared.level)} is asked"
+        return f"The fall since then may be chance (p = {_chance(compared.p_worse)}, {asked}): {rate}."
     if compared.change < 0:
-        return f"No worse than before beyond chance or by much (p = {_chance(compared.p_worse)}): {rate}."
+        return f"The fall since then is small: {rate}."
     return f"No worse than before: {rate}."
 
 
 def _chance(p: float) -> str:
-    return "below 0.0001" if p < 1e-4 else f"{p:.2g}"
+    return "under 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def _elsewhere_in_words(result: EvaluatorResult) -> str | None:
