@@ -1,14 +1,13 @@
 """The gate from the command line: what is asked, where the answer is written, and what CI reads as its exit code."""
 
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
 
-from evalpipe.cli.show import err, home_of, out, progress, warn
+from evalpipe.cli.show import err, out, progress, warn
 
 if TYPE_CHECKING:
     from evalpipe.gate.judge import GateOutcome
@@ -17,20 +16,6 @@ if TYPE_CHECKING:
     from evalpipe.settings import GithubSettings
 
 File = Path | None
-
-
-class Policy(StrEnum):
-    """By which rules an evaluator may block."""
-
-    default = "default"
-    article = "article"
-
-
-class OnAbstain(StrEnum):
-    """What becomes of an evaluator that could not tell."""
-
-    block = "block"
-    warn = "warn"
 
 
 def gate(
@@ -50,13 +35,13 @@ def gate(
     expect: Annotated[int | None, typer.Option(min=1, help="Traces that have to arrive.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a file with a malformed case.")] = False,
     policy: Annotated[
-        Policy | None,
+        Literal["default", "article"] | None,
         typer.Option(
             help="article: the point figures alone decide. Default: EVALPIPE_GATE__POLICY.", show_default=False
         ),
     ] = None,
     on_abstain: Annotated[
-        OnAbstain | None,
+        Literal["block", "warn"] | None,
         typer.Option(
             help="When an evaluator cannot tell. Default: EVALPIPE_GATE__ON_ABSTAIN, else block.", show_default=False
         ),
@@ -79,6 +64,7 @@ def gate(
     from evalpipe.gate.request import GateRequest
     from evalpipe.settings import load_settings
 
+    settings = load_settings(context.find_root().obj)
     request = GateRequest(
         cases=cases,
         release=release,
@@ -86,22 +72,23 @@ def gate(
         is_strict=strict,
         n_expected=expect,
         wait_s=wait,
-        policy=None if policy is None else policy.value,
-        on_abstain=None if on_abstain is None else on_abstain.value,
+        policy=policy,
+        on_abstain=on_abstain,
         commit=commit,
     )
-    tell_github = _github_reporter(load_settings(context.find_root().obj).github) if github else None
+    tell_github = _github_reporter(settings.github) if github else None
     if suite is not None:
         from evalpipe.gate.portable import gate_with
 
-        outcome = gate_with(suite, request, settings=load_settings(context.find_root().obj), now=datetime.now(UTC))
+        outcome = gate_with(suite, request, settings=settings, now=datetime.now(UTC))
     else:
         from evalpipe.gate.on_lake import gate as decide
+        from evalpipe.home import Home
 
-        home = home_of(context)
+        home = Home(settings)
         if cases is None and (wait or expect):
             _wait(home, request)
-        outcome = decide(home.lake, home.artifacts, request, settings=home.settings, now=datetime.now(UTC))
+        outcome = decide(home.lake, home.artifacts, request, settings=settings, now=datetime.now(UTC))
     _write(outcome, junit=junit, markdown=markdown, json_file=json_file)
     if tell_github is not None:
         tell_github(outcome)

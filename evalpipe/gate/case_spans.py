@@ -14,7 +14,7 @@ from evalpipe.otlp.payload import Payload, Refused
 from evalpipe.otlp.wire import decode, inspect
 from evalpipe.tables import SPANS
 from evalpipe.traces.conventions import PROMOTION
-from evalpipe.traces.outline import outline_frame
+from evalpipe.traces.outline import in_batches, outline_frame
 from evalpipe.traces.prices import with_costs
 from evalpipe.traces.rollup import trace_frame
 from evalpipe.traces.spans import Reading, span_frame
@@ -53,7 +53,6 @@ def traces_in(stream: Stream, path: Path, reading: Reading) -> TracesOfFile:
     spans = spans.filter(pl.struct(SPANS.key).is_first_distinct())
     spans = reading.redactor.spans(with_costs(spans, reading.prices))
     outlines = outline_frame(spans.lazy(), now=_LAST, quiet_s=0).sort("start_unix_ns", "trace_id")
-    number = (outlines["n_spans"].cum_sum() - 1) // _BATCH_SPANS
-    chunks = outlines.with_columns(_chunk=number).partition_by("_chunk", maintain_order=True, include_key=False)
-    rows = [trace_frame(spans.join(chunk, on="trace_id", how="semi"), chunk) for chunk in chunks or [outlines]]
+    batches = in_batches(outlines, _BATCH_SPANS)
+    rows = [trace_frame(spans.join(batch, on="trace_id", how="semi"), batch) for batch in batches]
     return TracesOfFile(pl.concat(rows).sort("start_unix_ns", "trace_id"), refused)

@@ -17,7 +17,7 @@ from evalpipe.evaluators.catalog import load
 from evalpipe.evaluators.ledger import total_cost
 from evalpipe.evaluators.run import fields_of, run_evaluators
 from evalpipe.evaluators.view import evaluator_view
-from evalpipe.gate.baseline import Baseline, baseline_of, baseline_run, compare, last_outcomes
+from evalpipe.gate.baseline import baseline_of, baseline_run, compare, is_own, last_outcomes
 from evalpipe.gate.cases import Cases, Refused
 from evalpipe.gate.decide import Decision, EvaluatorRun, GatePolicy, decide, role_of
 from evalpipe.gate.members import Member
@@ -72,12 +72,11 @@ def judge_cases(
     now: datetime,
     features: pl.DataFrame | None = None,
     history: History | None = None,
-    baseline: Baseline | None = None,
 ) -> GateOutcome:
     """May a release that answered so ship?
 
     `features` are TRACE_FEATURES of traces whose sessions are known. Evaluators that have no role are not run. The last
-    release is found in `history`, unless `baseline` is given. Where no release is asked for and all cases state one
+    release is found in `history`. Where no release is asked for and all cases state one
     version, that is the release. The gate_id is a hash of the cases, the suite with its standing, the policy, the
     release and the baseline: the same question has the same id. Raises InputError without cases, ArtifactError for an
     artifact that is not what its row says.
@@ -89,8 +88,8 @@ def judge_cases(
     release = asked.release or (versions[0] if len(versions) == 1 else None)
     policy = GatePolicy(gate=settings.gate, quality=settings.quality)
     question_id = _question_id(cases, suite, policy, release)
-    if baseline is None and (found := baseline_run(history.runs, question_id, release)) is not None:
-        baseline = baseline_of(found, history.results, history.cases)
+    last = baseline_run(history.runs, question_id, release)
+    baseline = None if last is None else baseline_of(last, history.results, history.cases)
     gate_id = GateId("gate_" + content_hash([question_id, None if baseline is None else baseline.gate_id]))
 
     verdicts = _verdicts(traces, suite, policy, features, settings)
@@ -149,7 +148,7 @@ def _question_id(cases: Cases, suite: Sequence[Member], policy: GatePolicy, rele
     question: list[Any] = [
         hashlib.sha256(lines.getvalue()).hexdigest(),
         [[*(getattr(member.run, name) for name in standing), member.artifact_sha256] for member in suite],
-        policy.gate.model_dump(exclude={"otlp_endpoint"}),
+        policy.gate.model_dump(),
         policy.quality.model_dump(),
         release,
         len(cases.refused),
@@ -258,8 +257,7 @@ def _worth(run: EvaluatorRun, kept: pl.DataFrame) -> float:
     """How many independent cases the judged ones are worth: those of one session are alike."""
     me = run.evaluator_id
     is_fail = pl.col("failed").list.contains(me)
-    is_mine = pl.lit(True) if run.n_own is None else pl.col("issue_ids").list.contains(run.issue_id)
-    judged = kept.filter(is_mine, is_fail | pl.col("passed").list.contains(me))
+    judged = kept.filter(is_own(run), is_fail | pl.col("passed").list.contains(me))
     if judged["session_id"].null_count() == judged.height:
         return float(judged.height)
     by_session = judged.group_by(pl.coalesce("session_id", "case_id")).agg(is_fail.sum(), n=pl.len())

@@ -48,8 +48,11 @@ def gate(lake: Lake, artifacts: Path, request: GateRequest, *, settings: Setting
     cases, StateError for a release never seen or an empty suite; nothing is written then.
     """
     settings = settled(settings, request)
+    rejections = REJECTIONS.empty()
     if request.cases is not None:
-        cases, features = read_cases(request.cases, is_strict=request.is_strict, reading=_reading(settings)), None
+        reading = _reading(settings)
+        cases, features = read_cases(request.cases, is_strict=request.is_strict, reading=reading), None
+        rejections = reading.redactor.rejections(case_rejections(cases, source=request.cases.name, now=now))
     else:
         cases = cases_of_traffic(traces_of(lake, request, settings.gate))
         features = features_of(lake, cases.traces)
@@ -62,9 +65,7 @@ def gate(lake: Lake, artifacts: Path, request: GateRequest, *, settings: Setting
         settings=settings,
         now=now,
     )
-    if request.cases is not None and cases.refused:
-        rejections = case_rejections(cases, source=request.cases.name, now=now)
-        lake.append_new(REJECTIONS, redactor_at(settings.home.absolute(), settings.redaction).rejections(rejections))
+    lake.append_new(REJECTIONS, rejections)
     # The run comes last: a gate that is in gate_runs is whole.
     lake.append_new(GATE_CASES, outcome.cases)
     lake.append_new(GATE_RESULTS, outcome.results)

@@ -116,33 +116,22 @@ def test_all_evaluators_share_the_chance_of_a_false_alarm(tmp_path):
     assert (alone["is_regression"], together["is_regression"]) == (True, False)
 
 
+def gated(folder, outputs, release, *earlier):
+    """These outputs gated as `release`, a day after the last of the gates before it."""
+    now = NOW + timedelta(days=len(earlier))
+    history = after(*earlier) if earlier else None
+    return judge(asked(folder, outputs), suite(SORRY), release=release, history=history, now=now)
+
+
 def test_the_baseline_is_the_newest_release_that_may_ship(tmp_path):
-    good = judge(asked(tmp_path, ["fine"] * 9), suite(SORRY), release="1.0")
-    bad = judge(asked(tmp_path, ["sorry"] * 9), suite(SORRY), release="1.1", now=NOW + timedelta(days=1))
-    next_one = judge(
-        asked(tmp_path, ["fine"] * 9),
-        suite(SORRY),
-        release="1.2",
-        history=after(good, bad),
-        now=NOW + timedelta(days=2),
-    )
+    good = gated(tmp_path, ["fine"] * 9, "1.0")
+    bad = gated(tmp_path, ["sorry"] * 9, "1.1", good)
+    next_one = gated(tmp_path, ["fine"] * 9, "1.2", good, bad)
     assert next_one.run.select("baseline_gate_id", "baseline_release").row(0) == (good.gate_id, "1.0")
 
 
 def test_a_question_asked_again_after_others_has_the_answer_that_it_had(tmp_path):
-    first = judge(asked(tmp_path, ["fine"] * 9), suite(SORRY), release="1.0")
-    second = judge(
-        asked(tmp_path, ["sorry"] + ["fine"] * 8),
-        suite(SORRY),
-        release="1.1",
-        history=after(first),
-        now=NOW + timedelta(days=1),
-    )
-    again = judge(
-        asked(tmp_path, ["fine"] * 9),
-        suite(SORRY),
-        release="1.0",
-        history=after(first, second),
-        now=NOW + timedelta(days=2),
-    )
+    first = gated(tmp_path, ["fine"] * 9, "1.0")
+    second = gated(tmp_path, ["sorry"] + ["fine"] * 8, "1.1", first)
+    again = gated(tmp_path, ["fine"] * 9, "1.0", first, second)
     assert again.gate_id == first.gate_id
