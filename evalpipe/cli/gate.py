@@ -96,8 +96,10 @@ def gate(
 
 
 def _write(outcome: "GateOutcome", *, junit: File, markdown: File, json_file: File) -> None:
-    """The files that were asked for, and the answer for a terminal, or as JSON where that is asked for instead."""
-    from evalpipe.files import write_whole
+    """The files that were asked for, and the answer for a terminal, or as JSON where that is asked for instead.
+
+    They are written in place: CI may name a pipe, a link or /dev/stdout, which no other file may take the place of.
+    """
     from evalpipe.gate.render.decision import decision_json
     from evalpipe.gate.render.junit import junit_xml
     from evalpipe.gate.render.markdown import markdown as as_markdown
@@ -107,7 +109,8 @@ def _write(outcome: "GateOutcome", *, junit: File, markdown: File, json_file: Fi
     forms = ((junit, junit_xml), (markdown, as_markdown), (None if is_printed else json_file, decision_json))
     for path, render in forms:
         if path is not None:
-            write_whole(path, render(outcome))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(render(outcome), encoding="utf-8")
     if is_printed:
         print(decision_json(outcome))
     else:
@@ -120,7 +123,8 @@ def _wait(home: "Home", request: "GateRequest") -> None:
     from datetime import UTC, datetime
 
     from evalpipe.dagster_home import instance_of
-    from evalpipe.gate.waiting import n_arrived, wait_for_traces
+    from evalpipe.gate.on_lake import n_arrived
+    from evalpipe.gate.waiting import wait_for_traces
     from evalpipe.materialise import materialise_stale
 
     with progress() as bar, instance_of(home) as instance:

@@ -128,6 +128,19 @@ except SystemExit as end:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["cases.jsonl", "suite.json"]
 
 
+def test_a_file_that_is_asked_for_is_written_in_place(tmp_path):
+    cases, path = cases_in(tmp_path, "fine"), written(tmp_path, exported())
+    target, link = tmp_path / "target.xml", tmp_path / "new" / "link.xml"
+    target.write_text("before")
+    link.parent.mkdir()
+    link.symlink_to(target)
+    asked = ["gate", "--suite", path, "--cases", cases, "--junit", link, "--markdown", tmp_path / "made" / "gate.md"]
+    subprocess.run([sys.executable, "-m", "evalpipe", *map(str, asked)], cwd=tmp_path, check=True, capture_output=True)
+    assert link.is_symlink()
+    assert target.read_text().startswith("<?xml")
+    assert (tmp_path / "made" / "gate.md").read_text().startswith("## May ship")
+
+
 def test_a_solved_issue_watches_on_in_the_file(tmp_path):
     path = written(tmp_path, exported(state="resolved"))
     outcome = gate_with(path, GateRequest(cases=cases_in(tmp_path, "sorry")), settings=Settings(), now=NOW)
