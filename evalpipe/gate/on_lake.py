@@ -93,17 +93,26 @@ def exported_suite(lake: Lake, settings: Settings, now: datetime) -> str:
 def traces_of(lake: Lake, request: GateRequest, settings: GateSettings) -> pl.DataFrame:
     """The TRACES that the request names by release, by reference or by both, the newest `max_traces` of them.
 
-    A trace that may still grow counts when it has no defect. Raises StateError when there are none, saying which there
-    are.
+    Raises StateError when there are none, saying which there are.
     """
-    named = {"service_version": request.release, "gate_ref": request.gate_ref}
-    wanted = pl.all_horizontal(pl.col(name) == value for name, value in named.items() if value is not None)
-    keys = lake.scan(TRACES).filter(wanted, CLOSED | pl.col("is_complete")).select("day", "trace_id", "start_unix_ns")
+    keys = lake.scan(TRACES).filter(_is_asked_for(request)).select("day", "trace_id", "start_unix_ns")
     newest = keys.collect().sort("start_unix_ns", "trace_id").tail(settings.max_traces)
     if newest.is_empty():
         raise StateError(_nothing_of(lake, request))
     days, ids = (newest[name].unique().implode() for name in ("day", "trace_id"))
     return lake.read(TRACES, pl.col("day").is_in(days), pl.col("trace_id").is_in(ids))
+
+
+def n_arrived(lake: Lake, request: GateRequest) -> int:
+    """How many of the traces that the request names could be judged now."""
+    return int(lake.scan(TRACES).filter(_is_asked_for(request)).select(pl.len()).collect().item())
+
+
+def _is_asked_for(request: GateRequest) -> pl.Expr:
+    """Of TRACES: those that the request names. One that may still grow is there when its root has come."""
+    named = {"service_version": request.release, "gate_ref": request.gate_ref}
+    is_named = pl.all_horizontal(pl.col(name) == value for name, value in named.items() if value is not None)
+    return is_named & (CLOSED | ~pl.col("defects").list.contains("missing_root"))
 
 
 def _nothing_of(lake: Lake, request: GateRequest) -> str:
