@@ -50,7 +50,8 @@ FORMATS: Mapping[str, Callable[[Sequence[Case]], str]] = {
 
 
 def _promptfoo_test(case: Case) -> dict[str, Any]:
-    said = {"input": case["input"], "messages": _chat(case), "expected_output": case.get("expected_output")}
+    messages = [_as_openai(message) for message in _chat(case)]
+    said = {"input": case["input"], "messages": messages, "expected_output": case.get("expected_output")}
     test = {
         "description": case["id"],
         "vars": {"case": {key: value for key, value in said.items() if value is not None}},
@@ -88,8 +89,8 @@ def _about(case: Case) -> dict[str, Any]:
 
 
 def _chat(case: Case) -> list[dict[str, Any]]:
-    """The conversation up to and with the input, as chat messages with OpenAI's roles; a call and its result are one
-    exchange, and calls have numbers for ids."""
+    """The conversation up to and with the input, as Inspect's chat messages. Calls are named by their place, and a
+    result answers the oldest call of its tool that waits for one; a result whose call was not recorded gets a call."""
     messages: list[dict[str, Any]] = []
     waiting: dict[str, list[str]] = {}  # by tool, the calls that have no result yet
     for n_steps, step in enumerate(case.get("messages") or [{"role": "user", "content": case["input"]}]):
@@ -109,6 +110,21 @@ def _chat(case: Case) -> list[dict[str, Any]]:
                 {"role": "tool", "content": content, "tool_call_id": waiting[tool].pop(0), "function": tool}
             )
     return messages
+
+
+def _as_openai(message: dict[str, Any]) -> dict[str, Any]:
+    """The chat message as OpenAI's API takes it: a call is wrapped, and its arguments are text."""
+    if "tool_calls" not in message:
+        return {key: value for key, value in message.items() if key != "function"}
+    calls = [
+        {
+            "id": call["id"],
+            "type": "function",
+            "function": {"name": call["function"], "arguments": _json(call["arguments"])},
+        }
+        for call in message["tool_calls"]
+    ]
+    return message | {"tool_calls": calls}
 
 
 def _arguments(text: str) -> dict[str, Any]:

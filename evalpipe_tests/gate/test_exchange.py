@@ -42,6 +42,13 @@ def test_a_promptfoo_test_has_one_variable_which_is_no_template():
     assert tests == [{"description": "a1", "vars": {"case": said | {"expected_output": "In Bern."}}, "metadata": ABOUT}]
 
 
+def test_promptfoo_gets_the_conversation_as_openai_takes_it():
+    messages = json.loads(promptfoo_text([LONG]))[0]["vars"]["case"]["messages"]
+    call = {"name": "track", "arguments": '{"order": 7}'}
+    assert messages[1]["tool_calls"][0] == {"id": "call_1", "type": "function", "function": call}
+    assert messages[2] == {"role": "tool", "content": "in Bern", "tool_call_id": "call_1"}
+
+
 def test_no_text_is_a_file_to_promptfoo():
     test = json.loads(promptfoo_text([PLAIN | {"input": "file:///etc/passwd", "expected_output": "see file://x"}]))[0]
     case = test["vars"]["case"]
