@@ -3,7 +3,7 @@
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,22 +12,31 @@ from evalpipe.cli.show import AsJson, home_of, progress, show, tell, write_or_pr
 cases = typer.Typer(no_args_is_help=True, help="Regression inputs for CI.")
 
 File = Path | None
+CaseFormat = Literal["jsonl", "promptfoo", "inspect", "deepeval"]
 
 
 @cases.command("export")
 def export_cases(
     context: typer.Context,
     out_file: Annotated[File, typer.Option("--out", "-o", help="File. Default: standard output.")] = None,
+    issues: Annotated[
+        list[str] | None, typer.Option("--issue", help="Of this issue; may be repeated. Default: all open or solved.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Per issue at most so many failures, near misses and controls each.")
+    ] = None,
+    form: Annotated[CaseFormat, typer.Option("--format", help="What reads them.")] = "jsonl",
 ) -> None:
-    """The inputs that CI replays against a new release: per issue, annotated failures and healthy controls, as JSONL.
+    """The inputs that CI replays against a new release: per issue annotated failures, near misses, healthy controls.
 
     Example: `evalpipe cases export --out cases.jsonl`, answer each input with the new release, put the answer into
     `output`, then `evalpipe gate --cases cases.jsonl`
     """
+    from evalpipe.gate.exchange import FORMATS
     from evalpipe.gate.on_lake import regression_cases
 
-    text = regression_cases(home_of(context).lake)
-    write_or_print(text, out_file, f"{text.count(chr(10))} cases")
+    found = regression_cases(home_of(context).lake, issues or (), limit=limit)
+    write_or_print(FORMATS[form](found), out_file, f"{len(found)} cases")
 
 
 def coverage(context: typer.Context, as_json: AsJson = False) -> None:

@@ -8,6 +8,7 @@ from datetime import date
 from itertools import chain
 from typing import Any, NamedTuple
 
+import orjson
 import polars as pl
 
 from evalpipe.ids import canonical_json
@@ -59,6 +60,17 @@ def case_of(document: Any) -> Case:
     if "resourceSpans" in document:
         raise NoCaseError("is an OTLP payload among cases; put traces and cases in files of their own")
     return Case(_transcript(document), _metadata(document), _issue_ids(document))
+
+
+def sorted_json(value: Any) -> bytes:
+    """A value that orjson read, as JSON with sorted keys and no white space. Raises NoCaseError when it is too deep."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # It nests deeper than orjson writes.
+        try:
+            return canonical_json(value).encode()
+        except RecursionError as error:
+            raise NoCaseError("nests too deeply") from error
 
 
 def trace_rows(cases: Sequence[Case], trace_ids: Sequence[str]) -> pl.DataFrame:
@@ -245,4 +257,4 @@ def _content(value: Any) -> str:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else canonical_json(value)
+    return value if isinstance(value, str) else sorted_json(value).decode()

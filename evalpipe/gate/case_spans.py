@@ -3,6 +3,7 @@
 Finding payloads in files, decoding them and rolling spans up are otlp/'s and traces/'s; this file only joins them.
 """
 
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -39,20 +40,25 @@ def traces_in(stream: Stream, path: Path, reading: Reading) -> TracesOfFile:
     What `evalpipe ingest` and `evalpipe run` make of the same file, but that times are not limited to days which the
     tables have. Raises InputError where the file holds no OTLP at all.
     """
-    whole, refused = [], []
+    refused: list[Refused] = []
     settings = reading.settings.model_copy(update={"first_day": _FIRST_DAY})
-    for item in payloads_in(stream, path, settings):
-        unsound = inspect(item) if isinstance(item, Payload) else item
-        if isinstance(unsound, Refused):
-            refused.append(unsound)
-        elif isinstance(item, Payload):
-            whole.append(item._replace(location=f"{_SOURCE} {item.location}"))
-    decoded = decode(whole, PROMOTION)
+    decoded = decode(_sound(payloads_in(stream, path, settings), refused), PROMOTION)
     refused += [item._replace(location=item.location.removeprefix(f"{_SOURCE} ")) for item in decoded.refused]
     spans = span_frame(decoded.spans, {_SOURCE: _LAST}, settings=settings, now=_LAST).spans
+    del decoded  # with the raw spans there would be three copies
     spans = spans.filter(pl.struct(SPANS.key).is_first_distinct())
     spans = reading.redactor.spans(with_costs(spans, reading.prices))
     outlines = outline_frame(spans.lazy(), now=_LAST, quiet_s=0).sort("start_unix_ns", "trace_id")
     batches = in_batches(outlines, _BATCH_SPANS)
     rows = [trace_frame(spans.join(batch, on="trace_id", how="semi"), batch) for batch in batches]
     return TracesOfFile(pl.concat(rows).sort("start_unix_ns", "trace_id"), refused)
+
+
+def _sound(items: Iterable[Payload | Refused], refused: list[Refused]) -> Iterator[Payload]:
+    """The payloads that are exports of spans; the others join `refused`. A body lives until it is decoded."""
+    for item in items:
+        unsound = inspect(item) if isinstance(item, Payload) else item
+        if isinstance(unsound, Refused):
+            refused.append(unsound)
+        elif isinstance(item, Payload):
+            yield item._replace(location=f"{_SOURCE} {item.location}")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from evalpipe.errors import InputError
-from evalpipe.gate.case_json import Case, NoCaseError, case_of, trace_rows
+from evalpipe.gate.case_json import Case, NoCaseError, case_of, sorted_json, trace_rows
 from evalpipe.gate.case_lines import Numbered, csv_rows, json_lines
 from evalpipe.gate.case_spans import traces_in
 from evalpipe.ids import content_hash
@@ -187,7 +187,7 @@ class _Ids:
     def name(self, case: dict[str, Any], line: int) -> str:
         given = case.get("id")
         if given is None:
-            stem = "case_" + content_hash({key: value for key, value in case.items() if key != "id"})
+            stem = "case_" + content_hash(sorted_json({key: value for key, value in case.items() if key != "id"}))
             name = stem
             while name in self._line_of:  # the same case again is one more case: it was asked for twice
                 self._n_alike[stem] = self._n_alike.get(stem, 1) + 1

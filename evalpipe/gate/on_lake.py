@@ -1,8 +1,9 @@
 """The gate over the lake: the suite as it stands, cases from a file or a release, the decision kept for ever."""
 
-import json
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -35,6 +36,7 @@ from evalpipe.tables import (
     LABELS,
     REJECTIONS,
     TRACES,
+    VERDICTS,
 )
 from evalpipe.traces.prices import load_prices
 from evalpipe.traces.spans import Reading
@@ -130,13 +132,24 @@ def _nothing_of(lake: Lake, request: GateRequest) -> str:
     )
 
 
-def regression_cases(lake: Lake) -> str:
-    """The inputs that CI replays against a new release, as JSON lines. Raises StateError while nothing is annotated."""
-    labels = lake.read(LABELS)
-    if labels.is_empty():
-        raise StateError("nothing is annotated, so there is nothing to replay. Run: evalpipe queue export")
-    rows = cases_of(labelled_traces(lake, labels), labels, lake.read(ISSUES), lake.read(ANNOTATIONS))
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+def regression_cases(lake: Lake, issue_ids: Sequence[str] = (), *, limit: int | None = None) -> list[dict[str, Any]]:
+    """The inputs that CI replays against a new release, of these issues or of all that are open or solved.
+
+    See replay.cases_of. Raises StateError for an unknown issue, and where no failure is annotated.
+    """
+    labels, issues = lake.read(LABELS), lake.read(ISSUES)
+    if unknown := sorted(set(issue_ids) - set(issues["issue_id"])):
+        raise StateError(f"there is no issue {', '.join(unknown)}. Run: evalpipe issues list")
+    traces = labelled_traces(lake, labels)
+    of_traces = pl.col("trace_id").is_in(traces["trace_id"].implode())
+    verdicts = lake.read(VERDICTS, pl.col("day").is_in(labels["day"].unique().implode()), of_traces)
+    cases = cases_of(traces, labels, issues, lake.read(ANNOTATIONS), verdicts, issue_ids=issue_ids, limit=limit)
+    if not cases:
+        of_these = f" of {', '.join(issue_ids)}" if issue_ids else ""
+        raise StateError(
+            f"no failure{of_these} is annotated, so there is nothing to replay. Run: evalpipe queue export"
+        )
+    return cases
 
 
 def _reading(settings: Settings) -> Reading:

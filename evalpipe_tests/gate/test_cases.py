@@ -135,6 +135,14 @@ def test_other_json_values_are_kept_as_json(tmp_path):
     assert steps(frame) == [("user", None, '{"a":[true],"b":1}'), ("assistant", None, "3")]
 
 
+def test_a_value_that_nests_deeply_is_a_case_too(tmp_path):
+    deep = "[" * 500 + "]" * 500
+    assert read(tmp_path, f'{{"input": {deep}, "output": "a"}}')["request"].to_list() == [deep]
+    too_deep = "[" * 1_020 + "]" * 1_020  # orjson reads up to 1,024
+    cases = read_cases(case_file(tmp_path, GOOD, f'{{"input": {too_deep}, "output": "a"}}'))
+    assert [one.reason for one in cases.refused] == ["nests too deeply"]
+
+
 def test_a_csv_file_of_cases(tmp_path):
     text = 'id,input,output,service,n_output_tokens\n1,"Where, please?","line one\nline two",shop,12\n2,q,a,,\n'
     frame = read(tmp_path, text, name="cases.csv")
