@@ -14,6 +14,9 @@ EXTRA_OF = {
 }
 """By top-level module; what is not here is in the core."""
 
+_NAME_OF = {"google": "protobuf", "sklearn": "scikit-learn", "grpc": "grpcio", "phonenumbers": "phonenumberslite"}
+"""As people know them, where that is not the module's name."""
+
 
 def missing_part(error: ModuleNotFoundError, what: str, *, is_portable: bool) -> str | None:
     """What to install, in one line, so that `what` works; None for a module that is no library of an extra: a bug.
@@ -24,6 +27,5 @@ def missing_part(error: ModuleNotFoundError, what: str, *, is_portable: bool) ->
     extra = EXTRA_OF.get(module)
     if extra is None:
         return None
-    return (
-        f"{what} needs {module}, which is not installed. Run: pip install 'evalpipe[{extra if is_portable else 'all'}]'"
-    )
+    name, install = _NAME_OF.get(module, module), extra if is_portable else "all"
+    return f"{what} needs {name}, which is not installed. Run: pip install 'evalpipe[{install}]'"
