@@ -8,10 +8,10 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from evalpipe import __version__
 from evalpipe.errors import ArtifactError, InputError
@@ -67,7 +67,7 @@ class Evaluator(_Part):
     n_positives: Count = Field(description="failures that it was measured on")
     demotion: str | None = Field(description="why it does not block whatever its MCC")
     artifact_sha256: Sha256 = Field(description="of the artifact as JSON with sorted keys and without white space")
-    artifact: Annotated[dict[str, Any], WithJsonSchema({"$ref": artifacts.SCHEMA_VERSION})]
+    artifact: dict[str, Any]
 
 
 class Counted(_Part):
@@ -115,6 +115,8 @@ class Suite(_Part):
 def json_schema() -> dict[str, Any]:
     """The JSON Schema that is published in suite.schema.json, for tools in other languages."""
     schema = Suite.model_json_schema()
+    # A schema of its own, whose $id is read from beside this one's.
+    schema["$defs"]["Evaluator"]["properties"]["artifact"] = {"$ref": f"../{artifacts.SCHEMA_VERSION}"}
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["$id"] = SCHEMA_VERSION
     return schema

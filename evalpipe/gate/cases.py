@@ -9,21 +9,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
 from evalpipe.errors import InputError
 from evalpipe.gate.case_json import Case, NoCaseError, case_of, sorted_json, trace_rows
 from evalpipe.gate.case_lines import Numbered, csv_rows, json_lines
-from evalpipe.gate.case_spans import traces_in
 from evalpipe.ids import content_hash
 from evalpipe.otlp.files import Stream, opened
-from evalpipe.redaction.redactor import Redactor
 from evalpipe.settings import ObserveSettings
 from evalpipe.tables import REJECTIONS, TRACES
-from evalpipe.traces.prices import load_prices
-from evalpipe.traces.spans import Reading
+
+if TYPE_CHECKING:
+    from evalpipe.traces.spans import Reading
 
 _CHUNK_CASES = 5_000  # made into a frame at once: some 20 MB as Python objects
 _MAX_NAMED_LINES = 5  # the first few bad lines show what is wrong with the file
@@ -60,7 +59,7 @@ def cases_of_traffic(traces: pl.DataFrame) -> Cases:
     return Cases(traces, pl.DataFrame(schema=ABOUT))
 
 
-def read_cases(path: Path, *, is_strict: bool = False, reading: Reading | None = None) -> Cases:
+def read_cases(path: Path, *, is_strict: bool = False, reading: "Reading | None" = None) -> Cases:
     """The cases of a file as TRACES rows; trace_id is the case id.
 
     The file is JSON Lines, CSV (.csv), or OTLP as `evalpipe ingest` takes it, each plain, gzip or zstd. JSON and OTLP
@@ -82,7 +81,6 @@ def read_cases(path: Path, *, is_strict: bool = False, reading: Reading | None =
     a gate must not silently judge fewer cases than it was given. Raises InputError when `is_strict` and anything is
     refused, and when nothing is left.
     """
-    reading = reading or Reading(ObserveSettings(), load_prices(), Redactor())
     with opened(path) as stream:
         try:
             head = stream.peek(_HEAD)[:_HEAD]
@@ -96,7 +94,7 @@ def read_cases(path: Path, *, is_strict: bool = False, reading: Reading | None =
         if not is_csv and (_OTLP_JSON.match(head) or _BINARY.search(head)):
             cases = _of_spans(stream, path, reading)
         else:
-            limit = reading.settings.max_payload_bytes
+            limit = (ObserveSettings() if reading is None else reading.settings).max_payload_bytes
             cases = _of_lines(csv_rows(stream, path) if is_csv else json_lines(stream, limit))
     refused, n_cases = cases.refused, cases.traces.height
     if refused and (is_strict or not n_cases):
@@ -132,6 +130,13 @@ def case_rejections(cases: Cases, *, source: str, now: datetime) -> pl.DataFrame
     return frame.unique(REJECTIONS.key, keep="first", maintain_order=True)
 
 
+def cases_of_documents(documents: Iterable[Any]) -> Cases:
+    """JSON values as cases, as `read_cases` takes them from lines; here no line is said."""
+    cases = _of_lines(Numbered(number, document, b"") for number, document in enumerate(documents, start=1))
+    about = cases.about.with_columns(line=pl.lit(None, pl.Int64))
+    return cases._replace(about=about, refused=tuple(one._replace(line=None, content=None) for one in cases.refused))
+
+
 def _of_lines(documents: Iterator[Numbered]) -> Cases:
     traces, about = [TRACES.empty()], [pl.DataFrame(schema=ABOUT)]
     refused: list[Refused] = []
@@ -157,8 +162,14 @@ def _of_lines(documents: Iterator[Numbered]) -> Cases:
     return Cases(pl.concat(traces), pl.concat(about), tuple(refused))
 
 
-def _of_spans(stream: Stream, path: Path, reading: Reading) -> Cases:
-    found = traces_in(stream, path, reading)
+def _of_spans(stream: Stream, path: Path, reading: "Reading | None") -> Cases:
+    # Imported here: cases as JSON or CSV need none of the libraries that read OTLP.
+    from evalpipe.gate.case_spans import traces_in
+    from evalpipe.redaction.redactor import Redactor
+    from evalpipe.traces.prices import load_prices
+    from evalpipe.traces.spans import Reading
+
+    found = traces_in(stream, path, reading or Reading(ObserveSettings(), load_prices(), Redactor()))
     refused = []
     for item in found.refused:
         place = _PLACE.fullmatch(item.location)

@@ -9,13 +9,12 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
-import zstandard
 
 from evalpipe.errors import InputError
 from evalpipe.otlp.payload import Encoding, Payload, Refused
@@ -125,7 +124,7 @@ class _Raw(io.RawIOBase):
                 data = self.source.read(len(view) - n_filled)
             except EOFError:
                 self.damage = "the compressed stream is cut off"
-            except (OSError, zlib.error, zstandard.ZstdError) as error:
+            except (OSError, zlib.error) as error:
                 self.damage = f"the compressed stream is damaged: {error}"
             else:
                 if not data:
@@ -170,12 +169,34 @@ def _decompressed(stream: Stream, path: Path) -> Stream:
     if head.startswith(_GZIP):
         return Stream(_below(gzip.GzipFile(fileobj=stream), stream))
     if head.startswith(_ZSTD):
-        reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True, closefd=False)
-        return Stream(_below(reader, stream))
+        return Stream(_below(_Zstd(stream), stream))
     for magic, name in _UNSUPPORTED.items():
         if head.startswith(magic):
             raise InputError(f"{path}: {name} is not supported. Give it plain, or compressed with gzip or zstd.")
     return stream
+
+
+class _Zstd:
+    """zstd inflated; its damage is an OSError, as that of gzip is."""
+
+    def __init__(self, source: Any) -> None:
+        # Imported here: plain files are read where it is not installed.
+        import zstandard
+
+        self._error = zstandard.ZstdError
+        self._reader = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True, closefd=False)
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._told(self._reader.read, size)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        return self._told(self._reader.read1, size)
+
+    def _told(self, read: Callable[[int], bytes], size: int) -> bytes:
+        try:
+            return read(size)
+        except self._error as error:
+            raise OSError(str(error)) from error
 
 
 def _below(reader: Any, stream: Stream) -> _Readable:
@@ -248,7 +269,7 @@ def _messages(stream: Stream, max_bytes: int, *, is_compressed: bool) -> Iterato
 
 
 def _inflated(compressed: bytes, location: str, max_bytes: int) -> Payload | Refused:
-    inner = Stream(zstandard.ZstdDecompressor().stream_reader(compressed, read_across_frames=True))
+    inner = Stream(_Zstd(compressed))
     body = inner.take(max_bytes + 1)
     if inner.damage:
         return Refused(location, inner.damage, compressed)

@@ -4,12 +4,16 @@ import json
 import subprocess
 import sys
 from datetime import timedelta
+from importlib import resources
 
+import jsonschema
 import polars as pl
 import pytest
+from referencing import Registry, Resource
 
 from evalpipe.errors import ArtifactError, InputError
-from evalpipe.gate.bundle import bundle_json, read_bundle
+from evalpipe.evaluators.artifact import json_schema as artifact_schema
+from evalpipe.gate.bundle import bundle_json, json_schema, read_bundle
 from evalpipe.gate.members import members_of
 from evalpipe.gate.portable import gate_with
 from evalpipe.gate.request import GateRequest
@@ -103,6 +107,19 @@ def test_what_was_changed_or_is_newer_is_refused_with_what_to_do(tmp_path, chang
 def test_what_is_no_json_object_is_no_suite(tmp_path, text):
     with pytest.raises(InputError, match="is no suite"):
         read_bundle(written(tmp_path, text))
+
+
+def test_the_published_schema_is_that_of_the_model_and_accepts_an_export():
+    published = json.loads(resources.files("evalpipe.gate").joinpath("suite.schema.json").read_text())
+    # To publish a changed model, write json.dumps(json_schema(), indent=2) to that file.
+    assert published == json_schema()
+    jsonschema.Draft202012Validator.check_schema(published)
+    evaluator = Resource.from_contents(artifact_schema())
+    validator = jsonschema.Draft202012Validator(published, registry=Registry().with_resource(evaluator.id(), evaluator))
+    content = json.loads(exported())
+    validator.validate(content)
+    content["evaluators"][0]["artifact"]["version"] = 0
+    assert not validator.is_valid(content)
 
 
 def test_traffic_is_not_gated_with_a_file(tmp_path):

@@ -33,3 +33,15 @@ def terminal(outcome: GateOutcome) -> "Group":
     return Group(
         *([table, Text()] if decision.results else []), *(Padding(line, (0, 0, 0, 2)) for line in reasons), headline
     )
+
+
+def terminal_text(outcome: GateOutcome, *, width: int, is_coloured: bool) -> str:
+    """The same as text, for who writes to a terminal in another way."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    text = StringIO()
+    console = Console(file=text, width=width, force_terminal=is_coloured, no_color=not is_coloured)
+    console.print(terminal(outcome))
+    return text.getvalue()
