@@ -68,8 +68,8 @@ ask POST "$server/gate?wait=1" \
     --data-binary "@$folder/question"
 
 until_s=$(($(date +%s) + patience_s))
-is_done=$status
-while [ "$is_done" = 202 ]; do
+answered=$status
+while [ "$answered" = 202 ]; do
     [ "$(date +%s)" -lt "$until_s" ] || fail "not decided within $patience_s s. Set EVALPIPE_PATIENCE_S"
     where=$(jq -r '.url // empty' "$said") || where=
     case $where in
@@ -80,7 +80,7 @@ while [ "$is_done" = 202 ]; do
     ask GET "$server$where"
     case "$status $(jq -r '.status? // empty' "$said" 2>/dev/null)" in
         "200 queued" | "200 running") ;;
-        *) is_done=$status ;;
+        *) answered=$status ;;
     esac
 done
 
