@@ -143,8 +143,8 @@ def _replying(act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def _look(home: "Home", instance: "dg.DagsterInstance", task: dict[str, Any]) -> dict[str, Any]:
     """Make traces of all that has arrived. seen: `n`, how many of those asked for there are."""
     from evalpipe.defs.jobs import OBSERVED
+    from evalpipe.gate.on_lake import n_arrived
     from evalpipe.gate.request import GateRequest
-    from evalpipe.gate.waiting import n_arrived
     from evalpipe.materialise import materialise_stale
 
     home.absorb(datetime.now(UTC))

@@ -10,9 +10,7 @@ from evalpipe.errors import StateError
 from evalpipe.lake.store import Lake
 from evalpipe.otlp.landing import Landed, Landing
 from evalpipe.otlp.on_lake import Absorbed, absorb, ingest
-from evalpipe.redaction.key import redaction_key
-from evalpipe.redaction.redactor import Redactor
-from evalpipe.redaction.tables import all_detectors
+from evalpipe.redaction.redactor import Redactor, redactor_at
 from evalpipe.settings import Settings, load_settings
 from evalpipe.traces.prices import load_prices
 from evalpipe.traces.spans import Reading
@@ -44,8 +42,7 @@ class Home:
     @cached_property
     def redactor(self) -> Redactor:
         """What is redacted here; its key is made on first use."""
-        settings = self.settings.redaction
-        return Redactor(settings, redaction_key(self.root / "redaction.key") if all_detectors(settings) else b"")
+        return redactor_at(self.root, self.settings.redaction)
 
     @cached_property
     def reading(self) -> Reading:

@@ -207,6 +207,7 @@ class GateSettings(_Stage):
     # By issue id, a pass rate of its own: EVALPIPE_GATE__PASS_RATES='{"iss_3f2": 0.95}'.
     pass_rates: Mapping[str, Share] = {}
     min_cases: Count = 1  # fewer cases than this abstain
+    max_traces: Count = 100_000  # of a release that has more the newest are judged: memory is bounded by this
     max_fault_share: Share = 0.2  # more faults than this and the evaluator abstains; likewise of cases that are none
     on_abstain: Literal["block", "warn"] = "block"
     confidence: Share = 0.95  # of the interval of a pass rate
@@ -216,7 +217,6 @@ class GateSettings(_Stage):
     on_regression: Literal["block", "warn"] = "block"  # what got surely worse than the last release, by default policy
     regression_chance: Share = 0.01  # that of all evaluators together one calls a release worse that is not
     regression_margin: Share = 0.1  # a pass rate that fell by less than this is no reason to stop a release
-    otlp_endpoint: str | None = None  # where gen_ai.evaluation.result events go, such as http://localhost:4318
 
 
 class HookSettings(_Stage):

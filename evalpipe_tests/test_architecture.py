@@ -15,10 +15,12 @@ ROOT = Path(evalpipe.__file__).parent
 
 ROOMS = (
     "errors",
+    "extras",
     "ids",
     "settings",
     "tables",
     "files",
+    "outgoing",
     "pages",
     "redaction",
     "ranges",
@@ -50,6 +52,8 @@ ROOMS = (
     "walkthrough",
     "cli",
     "__main__",
+    "pytest_gate",
+    "pytest_plugin",
 )
 """Each room imports only from rooms before it."""
 
@@ -75,6 +79,7 @@ LIBRARIES = {
     "typer": {"cli"},
     "rich": {"cli", "gate"},
     "altair": {"report"},
+    "pytest": {"pytest_gate", "pytest_plugin"},
     "jinja2": {"pages", "report", "web"},
 }
 

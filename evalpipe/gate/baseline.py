@@ -4,7 +4,7 @@ The statistics are quality/comparison.py; what a fall leads to is decide.py.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
@@ -92,13 +92,30 @@ def compare(
             changed = f"its evaluator changed since, from version {before['version']} to {run.version}"
             compared[run.evaluator_id] = Compared(None, changed)
             continue
-        found = _of_pairs(run, pairs, baseline.release) or _of_shares(run, n_effective, before, baseline.release)
+        found = _of_pairs(run, pairs) or _of_shares(run, n_effective, before)
         if found is None:
             compared[run.evaluator_id] = Compared(None, "other cases were counted there")
             continue
         is_regression = found.p_worse <= chance and -found.change >= settings.regression_margin
-        compared[run.evaluator_id] = Compared(Comparison(**{**vars(found), "is_regression": is_regression}))
+        compared[run.evaluator_id] = Compared(
+            Comparison(release=baseline.release, level=chance, is_regression=is_regression, **found._asdict())
+        )
     return compared
+
+
+def is_own(run: EvaluatorRun) -> pl.Expr:
+    """Of cases with `issue_ids`: those that the evaluator counts."""
+    return pl.lit(True) if run.n_own is None else pl.col("issue_ids").list.contains(run.issue_id)
+
+
+class _Found(NamedTuple):
+    """What is counted of an evaluator in both releases; the fields are Comparison's."""
+
+    way: Literal["paired", "unpaired"]
+    pass_rate: float
+    n: int
+    change: float
+    p_worse: float
 
 
 def _paired(cases: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
@@ -111,31 +128,26 @@ def _paired(cases: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
     return now.join(then, on=["input_hash", "place"])
 
 
-def _of_pairs(run: EvaluatorRun, pairs: pl.DataFrame, release: str | None) -> Comparison | None:
+def _of_pairs(run: EvaluatorRun, pairs: pl.DataFrame) -> _Found | None:
     """On the same inputs; None where too few of the cases have a partner."""
-    own = pairs if run.n_own is None else pairs.filter(pl.col("issue_ids").list.contains(run.issue_id))
     me = run.evaluator_id
     is_fail, was_fail = pl.col("failed").list.contains(me), pl.col("failed_before").list.contains(me)
     in_both = (is_fail | pl.col("passed").list.contains(me)) & (was_fail | pl.col("passed_before").list.contains(me))
-    both = own.filter(in_both).select("unit", now=is_fail.cast(pl.Int32), then=was_fail.cast(pl.Int32))
+    both = pairs.filter(is_own(run), in_both).select("unit", now=is_fail.cast(pl.Int32), then=was_fail.cast(pl.Int32))
     if both.height < _MIN_PAIRED * (run.n_pass + run.n_fail):
         return None
     turned = both.group_by("unit").agg(net=(pl.col("now") - pl.col("then")).sum())["net"]
     n, n_then, n_now = both.height, int(both["then"].sum()), int(both["now"].sum())
-    return Comparison(
+    return _Found(
         way="paired",
-        release=release,
         pass_rate=1 - n_then / n,
         n=n,
         change=(n_then - n_now) / n,
         p_worse=sign_test(int((turned > 0).sum()), int((turned < 0).sum())),
-        is_regression=False,
     )
 
 
-def _of_shares(
-    run: EvaluatorRun, n_effective: Mapping[str, float], before: Mapping[str, Any], release: str | None
-) -> Comparison | None:
+def _of_shares(run: EvaluatorRun, n_effective: Mapping[str, float], before: Mapping[str, Any]) -> _Found | None:
     """On other inputs; None where one counted its own cases alone and the other did not."""
     if (before["n_own"] is None) != (run.n_own is None):
         return None
@@ -143,14 +155,12 @@ def _of_shares(
     share, share_before = run.n_fail / n, before["n_fail"] / n_before
     worth = max(1, round(n_effective.get(run.evaluator_id, n)))
     worth_before = max(1, round(before["n_effective"] or n_before))
-    return Comparison(
+    return _Found(
         way="unpaired",
-        release=release,
         pass_rate=1 - share_before,
         n=n_before,
         change=share_before - share,
         p_worse=fisher_test(round(share * worth), worth, round(share_before * worth_before), worth_before),
-        is_regression=False,
     )
 
 

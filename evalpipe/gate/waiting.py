@@ -1,17 +1,14 @@
 """Waiting until the traces of a release, or those that CI replayed under a reference, have arrived.
 
-How they are looked for is the caller's: landing and materialising are no part of the gate.
+How they are looked for is the caller's: landing and materialising are no part of the gate. Which traces count is
+on_lake.py's.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-import polars as pl
-
 from evalpipe.errors import StateError
 from evalpipe.gate.request import GateRequest
-from evalpipe.lake.store import Lake
-from evalpipe.tables import TRACES
 
 _PAUSE_S = 2.0  # between two looks: the receivers land about once a second, and a look costs a second of one core
 _SETTLED_S = 10.0  # exporters send a batch every five seconds: where nothing came for twice that, all has come
@@ -22,16 +19,6 @@ class Arrived(NamedTuple):
 
     n_traces: int
     waited_s: float
-
-
-def n_arrived(lake: Lake, request: GateRequest) -> int:
-    """How many traces of the release or reference are in the lake; one without its root span is not there yet."""
-    if request.gate_ref is not None:
-        is_asked = pl.col("gate_ref") == request.gate_ref
-    else:
-        is_asked = pl.col("service_version") == request.release
-    is_beheaded = pl.col("defects").list.contains("missing_root")
-    return int(lake.scan(TRACES).filter(is_asked, ~is_beheaded).select(pl.len()).collect().item())
 
 
 def wait_for_traces(

@@ -43,9 +43,10 @@ class Question(_Part):
     def _is_one_question(self) -> "Question":
         if self.cases is not None and (self.expected or self.wait_s):
             raise ValueError("cases are judged as they are: expected and wait_s go with a release or a gate_ref")
-        release = self.release if self.cases is None else None  # with cases it is no question, but their name
-        if sum(asked is not None for asked in (self.cases, release, self.gate_ref)) != 1:
-            raise ValueError("give exactly one of cases, release and gate_ref")
+        if self.cases is None and self.release is None and self.gate_ref is None:
+            raise ValueError("nothing is asked: give cases, or release or gate_ref or both")
+        if self.cases is not None and self.gate_ref is not None:
+            raise ValueError("gate_ref names traces: give it or cases, not both")
         return self
 
     def canonical(self) -> bytes:
