@@ -142,13 +142,11 @@ def _replying(act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def _look(home: "Home", instance: "dg.DagsterInstance", task: dict[str, Any]) -> dict[str, Any]:
     """Make traces of all that has arrived. seen: `n`, how many of those asked for there are."""
-    from evalpipe.defs.jobs import OBSERVED
     from evalpipe.gate.on_lake import n_arrived
     from evalpipe.gate.request import GateRequest
-    from evalpipe.materialise import materialise_stale
+    from evalpipe.materialise import take_in
 
-    home.absorb(datetime.now(UTC))
-    materialise_stale(home, instance, only=OBSERVED)
+    take_in(home, instance, datetime.now(UTC))
     asked = GateRequest(release=task["question"].get("release"), gate_ref=task["question"].get("gate_ref"))
     return {"kind": "seen", "n": n_arrived(home.lake, asked)}
 

@@ -14,8 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
+from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 import orjson
@@ -25,6 +26,7 @@ from limits.strategies import MovingWindowRateLimiter
 
 from evalpipe.errors import InputError, SettingsError, StateError
 from evalpipe.files import write_whole
+from evalpipe.gate.github import GithubContext, report
 from evalpipe.gate.request import GateRequest
 from evalpipe.gate.waiting import wait_for_traces
 from evalpipe.home import Home
@@ -38,6 +40,7 @@ _MAX_DEATHS = 2  # of workers: chance kills one, two died of the request
 _ID_BYTES = 16  # who has the id may read the answer, so nobody must guess it
 _TIDY_S = 3_600.0
 _MAX_KEY = 256  # characters
+_MAX_TELLING = 4  # decisions at once; one that GitHub keeps waiting takes minutes
 
 _logger = logging.getLogger(__name__)
 
@@ -51,6 +54,10 @@ class TurnedAwayError(Exception):
         self.headers = dict(headers or {})
 
 
+class _EndingError(Exception):
+    """The server ends while something waits."""
+
+
 class Desk:
     """All requests of one home. `clock` is in Unix seconds."""
 
@@ -62,6 +69,8 @@ class Desk:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = home.settings.hook
+        self._github = home.settings.github
+        self._gates = home.artifacts / "gates"
         self._keys = keys_of(self._settings.secrets)
         self._workers = workers
         self._clock = clock
@@ -72,11 +81,14 @@ class Desk:
         self._limit = RateLimitItemPerMinute(self._settings.requests_per_minute)
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._running: set[str] = set()
-        self._waiting = ThreadPoolExecutor(_MAX_UNFINISHED, thread_name_prefix="gate-wait")
+        self._telling: set[asyncio.Task[None]] = set()
+        self._waiters = ThreadPoolExecutor(_MAX_UNFINISHED, thread_name_prefix="gate-wait")
+        self._tellers = ThreadPoolExecutor(_MAX_TELLING, thread_name_prefix="gate-tell")
+        self._ending = Event()
 
     async def take(self, headers: Headers, body: bytes) -> Entry:
         """The request, durable; of one that was made before, what became of it. Raises TurnedAwayError."""
-        entry, is_new = await asyncio.to_thread(self._taken, headers, body)
+        entry, is_new = await asyncio.to_thread(self._accept, headers, body)
         if is_new:
             self._begin(entry)
         return entry
@@ -99,6 +111,8 @@ class Desk:
         """Go on with what an earlier process left unfinished."""
         for entry in self._ledger.unfinished():
             self._begin(entry)
+        for entry in self._ledger.untold():
+            self._begin_telling(entry)
 
     async def tidy(self) -> None:
         """Forget what is old, once an hour."""
@@ -108,13 +122,16 @@ class Desk:
 
     async def close(self) -> None:
         """What is under way stays unfinished, and is taken up at the next start."""
-        for task in self._under_way.values():
+        self._ending.set()
+        tasks = [*self._under_way.values(), *self._telling]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
-        self._waiting.shutdown(wait=False, cancel_futures=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for pool in (self._waiters, self._tellers):
+            pool.shutdown(wait=False, cancel_futures=True)
         self._ledger.close()
 
-    def _taken(self, headers: Headers, body: bytes) -> tuple[Entry, bool]:
+    def _accept(self, headers: Headers, body: bytes) -> tuple[Entry, bool]:
         who = signed(headers, body, self._keys)
         if who is None:
             raise TurnedAwayError(
@@ -182,7 +199,7 @@ class Desk:
             lines = b"".join(orjson.dumps(case) + b"\n" for case in question.cases)
             write_whole(self._cases(request_id), lines, mode=0o600)
         kept = orjson.dumps(question.model_dump(exclude={"cases"}) | {"has_cases": question.cases is not None})
-        entry = Entry(request_id, who.by, key, asked, kept.decode(), self._clock())
+        entry = Entry(request_id, who.by, key, asked, kept.decode(), self._clock(), question.github is not None)
         self._ledger.add(entry, seal=who.seal)
         return entry
 
@@ -200,10 +217,54 @@ class Desk:
             finished = await self._judged(entry)
         except StateError as error:
             finished = Finished("refused", error=str(error))
+        except _EndingError:
+            return  # it is judged after the next start
         except Exception:
             _logger.exception("gate request %s failed", entry.id)
             finished = Finished("failed", error="something broke on our side; the log of the server says what")
         await asyncio.to_thread(self._ledger.finish, entry.id, finished, now=self._clock())
+        if finished.status == "done" and entry.has_to_tell:
+            self._begin_telling(entry._replace(**finished._asdict()))
+
+    def _begin_telling(self, entry: Entry) -> None:
+        """Tell GitHub of a decision, which waits for nobody: that is told to who asked, whatever GitHub says."""
+        task = asyncio.create_task(self._tell(entry))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, entry: Entry) -> None:
+        try:
+            words = await asyncio.get_running_loop().run_in_executor(self._tellers, self._told, entry)
+        except _EndingError:
+            return  # it is told at the next start
+        except Exception:
+            _logger.exception("GitHub was not told of gate request %s", entry.id)
+            words = "something broke on our side; the log of the server says what"
+        await asyncio.to_thread(self._ledger.note_told, entry.id, words)
+
+    def _told(self, entry: Entry) -> str:
+        """What GitHub took, and what not, in words."""
+        assert entry.decision is not None
+        decision, target = orjson.loads(entry.decision), orjson.loads(entry.question)["github"]
+        summary = self._gates / str(entry.gate_id) / "summary.md"
+        reported = report(
+            decision["decision"],
+            decision["headline"],
+            GithubContext(**target),
+            self._github,
+            markdown=summary.read_text(encoding="utf-8"),
+            sleep=self._pause,
+        )
+        for problem in reported.problems:
+            _logger.warning("gate request %s: %s", entry.id, problem)
+        said = ["status set"] if reported.is_status_set else []
+        said += [f"comment {reported.comment}"] if reported.comment else []
+        return "; ".join((*said, *reported.problems))
+
+    def _pause(self, seconds: float) -> None:
+        """In a thread of ours: sleep, but not beyond the end of the server. Raises _EndingError."""
+        if self._ending.wait(seconds):
+            raise _EndingError
 
     async def _judged(self, entry: Entry) -> Finished:
         question = orjson.loads(entry.question)
@@ -247,8 +308,8 @@ class Desk:
                 raise StateError(reply["message"])
             return int(reply["n"])
 
-        act = partial(wait_for_traces, request, look, clock=time.monotonic, sleep=time.sleep)
-        await loop.run_in_executor(self._waiting, act)
+        act = partial(wait_for_traces, request, look, clock=time.monotonic, sleep=self._pause)
+        await loop.run_in_executor(self._waiters, act)
 
     def _config(self, entry: Entry, question: Mapping[str, Any]) -> dict[str, Any]:
         """What the asset is asked; what is not said is left out."""
@@ -277,6 +338,11 @@ async def answering(home: Home) -> AsyncIterator[Desk | None]:
     if not home.settings.hook.secrets:
         yield None
         return
+    if find_spec("dagster") is None:
+        raise SettingsError(
+            "EVALPIPE_GATE_SECRETS is set, and gates are Dagster's runs, which is not installed. "
+            "Run: pip install 'evalpipe[all]', or unset it"
+        )
     folder = folder_of(home)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:

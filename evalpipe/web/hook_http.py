@@ -83,6 +83,8 @@ class Hook:
             told |= {"error": entry.error, "exit_code": 2}
         if entry.decision is not None:
             told |= {"gate_id": entry.gate_id, "exit_code": entry.exit_code, "decision": orjson.loads(entry.decision)}
+        if entry.told is not None:
+            told["github"] = entry.told
         return told
 
     async def _held(self, desk: Desk, entry: Entry) -> Entry:

@@ -17,7 +17,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS requests (
     id TEXT PRIMARY KEY, by TEXT NOT NULL, key TEXT, asked TEXT NOT NULL, question TEXT NOT NULL,
     received_at REAL NOT NULL, status TEXT NOT NULL, n_deaths INTEGER NOT NULL DEFAULT 0, finished_at REAL,
-    run_id TEXT, gate_id TEXT, exit_code INTEGER, decision TEXT, error TEXT,
+    run_id TEXT, gate_id TEXT, exit_code INTEGER, decision TEXT, error TEXT, has_to_tell INTEGER NOT NULL, told TEXT,
     UNIQUE (by, key)
 );
 CREATE TABLE IF NOT EXISTS seals (
@@ -44,6 +44,7 @@ class Entry(NamedTuple):
     asked: str  # digest of the question
     question: str  # JSON, without the cases
     received_at: float  # Unix seconds
+    has_to_tell: bool = False  # its decision has to be told elsewhere too
     status: Status = "queued"
     n_deaths: int = 0  # of workers, while they were at it
     finished_at: float | None = None
@@ -52,6 +53,7 @@ class Entry(NamedTuple):
     exit_code: int | None = None
     decision: str | None = None  # JSON
     error: str | None = None  # in words, of what was refused or failed
+    told: str | None = None  # in words, what came of telling; None: nothing yet
 
 
 class Finished(NamedTuple):
@@ -132,6 +134,16 @@ class Ledger:
         """The oldest first."""
         with self._lock:
             return list(self._all("status = 'queued' ORDER BY received_at, id"))
+
+    def note_told(self, request_id: str, words: str) -> None:
+        """Durable on return."""
+        with self._lock:
+            self._file.execute("UPDATE requests SET told = ? WHERE id = ?", (words, request_id))
+
+    def untold(self) -> list[Entry]:
+        """What is decided and still has to be told, the oldest first."""
+        with self._lock:
+            return list(self._all("status = 'done' AND has_to_tell AND told IS NULL ORDER BY finished_at, id"))
 
     def forget(self, *, before: float) -> list[str]:
         """Remove what was received before and is finished; the ids of these."""

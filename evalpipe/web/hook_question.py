@@ -6,6 +6,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from evalpipe.errors import InputError
+from evalpipe.gate.github import GithubContext
 
 _MAX_WAIT_S = 3600.0  # a replay that takes longer belongs into the pipeline, before the question
 
@@ -19,9 +20,17 @@ class _Part(BaseModel):
 class GithubTarget(_Part):
     """Where the decision is told on GitHub."""
 
-    repository: str = Field(pattern=r"^[A-Za-z0-9_-]{1,100}/\.?[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}$")
-    sha: str = Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")
-    pull_request: int | None = Field(default=None, ge=1)
+    repository: str
+    sha: str
+    pull_request: int | None = None
+
+    @model_validator(mode="after")
+    def _can_be_told(self) -> "GithubTarget":
+        try:
+            GithubContext(self.repository, self.sha, self.pull_request)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return self
 
 
 class Question(_Part):
