@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,8 @@ from evalpipe_tests.gate.github_server import Github, Token, github
 from evalpipe_tests.web.gated import BAD, GOOD, JSON, SECRET, ask, body_of, gated_home, hub, standard
 from evalpipe_tests.web.serving import Serving, becomes_true, serving
 
-LIMIT = 20
+LIMIT = 20  # requests of one secret a minute
+MANY = 10_000  # cases: they are judged for long enough to be killed at it
 
 
 @pytest.fixture(scope="module")
@@ -201,26 +201,31 @@ def test_one_that_asks_too_often_is_told_when_to_come_again(url: str):
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
 
 
-def test_a_gate_goes_on_when_its_worker_or_the_server_is_killed(tmp_path: Path):
-    home = gated_home(tmp_path / "home").root
+def test_a_gate_goes_on_when_the_server_and_then_its_worker_are_killed_at_it(tmp_path: Path):
+    made = gated_home(tmp_path / "home")
     settings = {"gate_secrets": f"ci={SECRET}", "hook__workers": 1}
-    with serving(home, **settings) as first:
-        body = body_of(cases=BAD, release="killed")
+    many = [{"id": str(n), "input": f"question {n}", "output": "as an AI I cannot"} for n in range(MANY)]
+    with serving(made.root, **settings) as first:
+        body = body_of(cases=many, release="killed")
         taken = ask(f"{first.http}/gate", body, hub(body)).json()
-        workers = _workers(home)
+        assert _is_under_way(first, taken["url"])
+        workers = _workers(made.root)
         first.process.send_signal(signal.SIGKILL)
         first.process.wait()
         assert becomes_true(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
-    with serving(home, **settings) as second:
-        assert becomes_true(lambda: bool(_workers(home)))
-        os.kill(_workers(home)[0], signal.SIGKILL)
+    with serving(made.root, **settings) as second:
+        assert _is_under_way(second, taken["url"])
+        os.kill(_workers(made.root)[0], signal.SIGKILL)
         told = httpx.get(f"{second.http}{taken['url']}?wait=1", timeout=90).json()
         assert (told["status"], told["exit_code"]) == ("done", 1)
-        workers = _workers(home)
+        workers = _workers(made.root)
         assert second.end() == 0
         assert becomes_true(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
-    rows = sqlite3.connect(home / "gates" / "requests.sqlite").execute("SELECT status FROM requests").fetchall()
-    assert rows == [("done",)]
+    assert [made.lake.read(table).height for table in (GATE_RUNS, GATE_RESULTS, GATE_CASES)] == [1, 1, MANY]
+
+
+def _is_under_way(server: Serving, url: str) -> bool:
+    return becomes_true(lambda: httpx.get(f"{server.http}{url}").json()["status"] == "running", within_s=60)
 
 
 def test_without_a_secret_nobody_may_ask(tmp_path: Path):
