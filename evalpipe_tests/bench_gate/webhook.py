@@ -1,8 +1,10 @@
 """How long CI waits: from POST /gate to the verdict, through the Dagster job, with Dagster's daemon running.
 
-python -m evalpipe_tests.bench_gate.webhook --home HOME [--n 40]. HOME is a copy of a demo home, and is written to. Once
-with the server to itself, once with another gate under way all the time, and `--graphql` launches through Dagster's
-webserver instead.
+    cp -r data /tmp/home && python -m evalpipe_tests.bench_gate.webhook --home /tmp/home
+
+HOME is a copy of a demo home, and is written to. It starts `evalpipe up` on it: receivers, workers, Dagster's webserver
+and its daemon. So many gates are asked one after another, once with the server to itself and once with another gate
+under way all the time; then the same is launched through Dagster's webserver.
 """
 
 import argparse
@@ -34,11 +36,11 @@ _LOOK = "query($id: ID!) { runOrError(runId: $id) { __typename ... on Run { stat
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--n", type=int, default=40)
-    parser.add_argument("--cases", type=int, default=1_000)
-    parser.add_argument("--graphql", type=int, default=0, help="so many launches through Dagster's webserver too")
+    parser.add_argument("--n", type=int, default=40, help="gates of each kind")
+    parser.add_argument("--cases", type=int, default=1_000, help="of each gate")
+    parser.add_argument("--graphql", type=int, default=10, help="launches through Dagster's webserver")
     asked = parser.parse_args()
     lines = sorted((asked.home / "demo").glob("cases-*.jsonl"))[-1].read_text(encoding="utf-8").splitlines()
     with _up(asked.home):

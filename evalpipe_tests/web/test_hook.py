@@ -1,5 +1,6 @@
 """The webhook on a real server with real worker processes: who is heard, what is answered, what survives kill -9."""
 
+import base64
 import json
 import os
 import signal
@@ -12,13 +13,16 @@ import httpx
 import polars as pl
 import pytest
 
+import evalpipe
 from evalpipe.tables import GATE_CASES, GATE_RESULTS, GATE_RUNS
 from evalpipe_tests.ci.asking import ask as asked_by_script
 from evalpipe_tests.ci.gate_server import KEY
 from evalpipe_tests.gate.github_server import Github, Token, github
+from evalpipe_tests.otlp.made import Application, json_bytes
 from evalpipe_tests.web.gated import BAD, GOOD, JSON, SECRET, ask, body_of, gated_home, hub, standard
 from evalpipe_tests.web.serving import Serving, becomes_true, serving
 
+WHSEC = "whsec_" + base64.b64encode(b"k" * 24).decode()
 LIMIT = 20  # requests of one secret a minute
 MANY = 10_000  # cases: they are judged for long enough to be killed at it
 
@@ -38,7 +42,7 @@ def api():
 @pytest.fixture(scope="module")
 def server(made, api: Github):
     settings = {
-        "gate_secrets": f"ci={SECRET},pipeline={KEY},busy=busy",
+        "gate_secrets": f"ci={SECRET},pipeline={KEY},gitlab={WHSEC},busy=busy",
         "hook__max_body_bytes": 20_000,
         "hook__requests_per_minute": LIMIT,
         "github_token": "t0ken",
@@ -53,14 +57,36 @@ def url(server: Serving) -> str:
     return f"{server.http}/gate"
 
 
-def test_curl_gets_the_decision_and_its_exit_code(url: str, tmp_path: Path):
-    body = body_of(cases=BAD, release="2.0.0", commit="abc123")
-    (tmp_path / "body.json").write_bytes(body)
-    headers = [part for name, value in hub(body).items() for part in ("-H", f"{name}: {value}")]
-    command = ["curl", "-sS", f"{url}?wait=1", *headers, "--data-binary", f"@{tmp_path / 'body.json'}"]
-    answer = httpx.Response(200, content=subprocess.run(command, capture_output=True, check=True).stdout).json()
-    assert (answer["decision"], answer["exit_code"], answer["release"]) == ("block", 1, "2.0.0")
-    assert (answer["asked_by"], answer["commit"], answer["n_cases"]) == ("ci", "abc123", 5)
+@pytest.mark.parametrize("heading", ["Ask, as GitHub signs", "Ask, as GitLab signs (Standard Webhooks)"])
+@pytest.mark.parametrize(("cases", "answer"), [(GOOD, ("pass", 0)), (BAD, ("block", 1))], ids=["good", "bad"])
+def test_curl_as_documented_gets_the_decision_and_its_exit_code(url: str, tmp_path: Path, heading: str, cases, answer):
+    is_github = "GitHub" in heading
+    (tmp_path / "cases.jsonl").write_text("".join(json.dumps(case) + "\n" for case in cases))
+    (tmp_path / "body.json").write_bytes(body_of(cases=cases, release="1.4.0", commit="abc123"))
+    known = {
+        "EVALPIPE_URL": url.removesuffix("/gate"),
+        "GATE_KEY": KEY if is_github else WHSEC,
+        "GITHUB_SHA": "abc123",
+        "GITHUB_RUN_ID": f"documented-{answer[1]}",
+        "GITHUB_RUN_ATTEMPT": "1",
+        "CI_JOB_ID": f"documented-{answer[1]}",
+    }
+    command = ["sh", "-c", _documented(heading)]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | known, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    decision = json.loads((tmp_path / "decision.json").read_text() if is_github else done.stdout)
+    assert (decision["decision"], decision["exit_code"]) == answer
+    assert (decision["release"], decision["commit"], decision["n_cases"]) == ("1.4.0", "abc123", 5)
+    assert decision["asked_by"] == ("pipeline" if is_github else "gitlab")
+    if is_github:
+        assert done.returncode == answer[1]
+
+
+def _documented(heading: str) -> str:
+    """The shell commands under a heading of docs/gate-webhook.md."""
+    text = (Path(evalpipe.__file__).parent.parent / "docs/gate-webhook.md").read_text()
+    _, _, section = text.partition(f"## {heading}\n")
+    return section.partition("```sh\n")[2].partition("```")[0]
 
 
 def test_gitlabs_form_is_answered_at_once_and_looked_up_later(url: str):
@@ -105,6 +131,29 @@ def test_two_gates_at_once_are_each_answered_and_kept_whole(url: str, made):
     for answer in answers:
         is_its = pl.col("gate_id") == answer["gate_id"]
         assert [made.lake.read(table, is_its).height for table in (GATE_RUNS, GATE_RESULTS, GATE_CASES)] == [1, 1, 5]
+
+
+def test_traces_that_a_replay_sends_are_waited_for_and_judged(server: Serving, url: str):
+    """The gate is asked when two of the three traces are there; one of the three fails."""
+    replay = Application(**{"evalpipe.gate.id": "run-7"})
+
+    def send(*outputs: str) -> None:
+        for output in outputs:
+            told = [{"role": "assistant", "parts": [{"type": "text", "content": output}]}]
+            words = {"gen_ai.operation.name": "chat", "gen_ai.output.messages": json.dumps(told)}
+            with replay.span("chat", words, lasts=10**9):
+                pass
+        sent = httpx.post(server.traces, content=json_bytes(replay.request()), headers=JSON, timeout=20)
+        assert sent.status_code == 200
+
+    send("all fine", "all fine as well")
+    body = body_of(gate_ref="run-7", release="1.2.3", expected=3, wait_s=60)
+    where = url.removesuffix("/gate") + ask(url, body, hub(body, KEY)).headers["location"]
+    assert becomes_true(lambda: httpx.get(where).json()["status"] == "running")
+    send("as an AI I cannot")
+    told = httpx.get(f"{where}?wait=1", timeout=90).json()
+    assert (told["status"], told["exit_code"]) == ("done", 1)
+    assert (told["decision"]["n_cases"], told["decision"]["release"]) == (3, "1.2.3")
 
 
 def test_github_is_told_of_a_decision_that_names_its_commit(url: str, api: Github):

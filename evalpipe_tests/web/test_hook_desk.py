@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from evalpipe.errors import SettingsError
 from evalpipe.home import Home
 from evalpipe.settings import GithubSettings, HookSettings, Settings
-from evalpipe.web.hook_desk import Desk, TurnedAwayError
+from evalpipe.web.hook_desk import Desk, TurnedAwayError, answering
 from evalpipe.web.hook_workers import Reply, WorkerDiedError, Workers
 from evalpipe_tests.gate.github_server import Github, Said, Token, github
 from evalpipe_tests.web.gated import GOOD, SECRET, body_of, hub
@@ -112,6 +113,17 @@ def test_traces_are_looked_for_until_they_are_there_and_then_judged(tmp_path: Pa
     assert [task["do"] for task in workers.asked] == ["look", "judge"]
     names = {"release": "1.4.0", "gate_ref": "run-7"}
     assert [{key: task["question"][key] for key in names} for task in workers.asked] == [names, names]
+
+
+def test_a_server_without_dagster_says_what_to_install_before_anybody_asks(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    async def start() -> None:
+        home = Home(Settings(home=tmp_path, hook=HookSettings(secrets={"ci": SecretStr(SECRET)})))
+        async with answering(home):
+            pass
+
+    monkeypatch.setattr("evalpipe.web.hook_desk.find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match=r"pip install 'evalpipe\[all\]'"):
+        asyncio.run(start())
 
 
 @pytest.mark.parametrize("is_told_at_once", [True, False])
