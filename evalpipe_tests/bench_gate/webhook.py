@@ -48,9 +48,8 @@ def main() -> None:
         with _another_under_way(lines, asked.cases):
             _tell("beside another gate", [_posted(lines, asked.cases, 10_000 + n) for n in range(asked.n)])
         if asked.graphql:
-            path = asked.home / "bench-cases.jsonl"
-            path.write_text("\n".join(json.dumps(case) for case in _cases(lines, asked.cases, 0)), encoding="utf-8")
-            _tell("GraphQL", [_launched(path.absolute()) for _ in range(asked.graphql)])
+            path = asked.home.absolute() / "bench-cases.jsonl"
+            _tell("GraphQL", [_launched(path, _cases(lines, asked.cases, 0)) for _ in range(asked.graphql)])
 
 
 def _cases(lines: list[str], n: int, salt: int) -> list[dict[str, Any]]:
@@ -68,7 +67,8 @@ def _posted(lines: list[str], n_cases: int, salt: int) -> float:
     return waited_s
 
 
-def _launched(path: Path) -> float:
+def _launched(path: Path, cases: list[dict[str, Any]]) -> float:
+    path.write_text("\n".join(json.dumps(case) for case in cases), encoding="utf-8")
     parameters = {
         "selector": {
             "repositoryLocationName": "evalpipe",
