@@ -32,7 +32,7 @@ from evalpipe.gate.waiting import wait_for_traces
 from evalpipe.home import Home
 from evalpipe.web.hook_ledger import Entry, Finished, Ledger, OtherQuestionError, ReplayedError
 from evalpipe.web.hook_question import Question, question_of
-from evalpipe.web.hook_signatures import Headers, Signed, digest_of, keys_of, signed
+from evalpipe.web.hook_signatures import Headers, Signed, digest_of, is_signed, keys_of, signed
 from evalpipe.web.hook_workers import Reply, WorkerDiedError, Workers, working
 
 _MAX_UNFINISHED = 64  # two workers judge some 100 a minute; a longer queue is answered too late for any pipeline
@@ -86,6 +86,11 @@ class Desk:
         self._tellers = ThreadPoolExecutor(_MAX_TELLING, thread_name_prefix="gate-tell")
         self._ending = Event()
 
+    def require_signature(self, headers: Headers) -> None:
+        """Before the body is read. Raises TurnedAwayError where there is none; whether one is good is seen later."""
+        if not is_signed(headers):
+            raise _unsigned()
+
     async def take(self, headers: Headers, body: bytes) -> Entry:
         """The request, durable; of one that was made before, what became of it. Raises TurnedAwayError."""
         entry, is_new = await asyncio.to_thread(self._accept, headers, body)
@@ -134,11 +139,7 @@ class Desk:
     def _accept(self, headers: Headers, body: bytes) -> tuple[Entry, bool]:
         who = signed(headers, body, self._keys)
         if who is None:
-            raise TurnedAwayError(
-                HTTPStatus.UNAUTHORIZED,
-                "no valid signature: send X-Hub-Signature-256: sha256=HEX over the body, or webhook-id, "
-                "webhook-timestamp and webhook-signature, made with one of EVALPIPE_GATE_SECRETS",
-            )
+            raise _unsigned()
         try:
             question = question_of(body)
         except InputError as error:
@@ -365,6 +366,14 @@ async def answering(home: Home) -> AsyncIterator[Desk | None]:
 
 def folder_of(home: Home) -> Path:
     return home.root / "gates"
+
+
+def _unsigned() -> TurnedAwayError:
+    return TurnedAwayError(
+        HTTPStatus.UNAUTHORIZED,
+        "no valid signature: send X-Hub-Signature-256: sha256=HEX over the body, or webhook-id, webhook-timestamp and "
+        "webhook-signature, made with one of EVALPIPE_GATE_SECRETS",
+    )
 
 
 def _key_of(headers: Headers) -> str | None:

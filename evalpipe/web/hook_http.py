@@ -4,6 +4,8 @@ A body is counted while it is read, so that one that is too large is never held.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +19,7 @@ from evalpipe.web.hook_desk import Desk, TurnedAwayError
 from evalpipe.web.hook_ledger import Entry
 
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+_MAX_BODIES = 8  # held at once, each of up to max_body_bytes: the receivers of traces live in the same process
 _STATUS_OF = {
     "done": HTTPStatus.OK,
     "refused": HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -32,6 +35,7 @@ class Hook:
         self._settings = settings
         self._timeout_s = timeout_s
         self._closing = closing
+        self._rooms = asyncio.Semaphore(_MAX_BODIES)
 
     def routes(self) -> list[Route]:
         return [Route("/gate", self.ask, methods=["POST"]), Route("/gate/{request_id}", self.show)]
@@ -47,7 +51,10 @@ class Hook:
             media_type, _, _ = request.headers.get("content-type", "").partition(";")
             if media_type.strip().lower() != "application/json":
                 raise TurnedAwayError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json")
-            entry = await self._desk.take(dict(request.scope["headers"]), await self._body(request))
+            headers = dict(request.scope["headers"])
+            self._desk.require_signature(headers)
+            async with self._room():
+                entry = await self._desk.take(headers, await self._body(request))
             if _is_waited_for(request):
                 entry = await self._held(self._desk, entry)
         except ClientDisconnect:
@@ -97,6 +104,23 @@ class Hook:
             done.cancel()
             return entry
         return done.result() or entry
+
+    @asynccontextmanager
+    async def _room(self) -> AsyncIterator[None]:
+        """For one body: who sent it is not known before it is read. Raises TurnedAwayError."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._rooms.acquire()
+        except TimeoutError as error:
+            raise TurnedAwayError(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"{_MAX_BODIES} requests are being read already",
+                {"retry-after": "5", "connection": "close"},
+            ) from error
+        try:
+            yield
+        finally:
+            self._rooms.release()
 
     async def _body(self, request: Request) -> bytes:
         limit = self._settings.max_body_bytes

@@ -48,6 +48,11 @@ def keys_of(secrets: Mapping[str, SecretStr]) -> tuple[Key, ...]:
     return tuple(_key(name, secret.get_secret_value()) for name, secret in secrets.items())
 
 
+def is_signed(headers: Headers) -> bool:
+    """Whether it claims a signature at all."""
+    return b"webhook-signature" in headers or b"x-hub-signature-256" in headers
+
+
 def signed(headers: Headers, body: bytes, keys: Iterable[Key]) -> Signed | None:
     """Who signed it; None when nobody known did. Every key is tried in full, so that the time taken tells nothing."""
     presented = headers.get(b"webhook-signature")

@@ -4,9 +4,11 @@ import base64
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -44,6 +46,7 @@ def server(made, api: Github):
     settings = {
         "gate_secrets": f"ci={SECRET},pipeline={KEY},gitlab={WHSEC},busy=busy",
         "hook__max_body_bytes": 20_000,
+        "ingest__request_timeout_s": 2,
         "hook__requests_per_minute": LIMIT,
         "github_token": "t0ken",
         "github__api_url": api.url,
@@ -218,8 +221,23 @@ def test_what_cannot_be_used_is_turned_away_in_words(url: str, body: bytes, head
 
 
 def test_a_body_without_a_length_is_counted(url: str):
-    answer = httpx.post(url, content=(b"x" * 1000 for _ in range(30)), headers=JSON)
+    answer = httpx.post(url, content=(b"x" * 1000 for _ in range(30)), headers=hub(b""))
     assert answer.status_code == 413
+
+
+def test_bodies_that_never_end_keep_nobody_waiting_for_ever(url: str, server: Serving):
+    """Eight bodies are read at once; each of these is given up after the two seconds that a request may take."""
+    address = url.removeprefix("http://").removesuffix("/gate").split(":")
+    head = "POST /gate HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: 9\r\n"
+    with ExitStack() as stack:
+        for _ in range(20):
+            slow = stack.enter_context(socket.create_connection((address[0], int(address[1]))))
+            slow.sendall(f"{head}x-hub-signature-256: sha256=00\r\n\r\n".encode())
+        assert httpx.get(url.removesuffix("/gate") + "/healthz", timeout=5).status_code == 200
+        slow.settimeout(30)
+        assert slow.recv(100).split(b" ")[1] in (b"408", b"503")
+    body = body_of(cases=GOOD, release="after the slow ones")
+    assert ask(f"{url}?wait=1", body, hub(body, KEY)).status_code == 200
 
 
 def test_a_question_without_an_answer_is_refused_with_its_reason(url: str):
