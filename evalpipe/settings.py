@@ -227,7 +227,7 @@ class HookSettings(_Stage):
     tolerance_s: Count = 300  # a request that was signed longer ago, or so far in the future, is refused
     requests_per_minute: Count = 30  # of one secret
     max_wait_s: float = Field(default=60.0, ge=0)  # of ?wait=1; after it the answer is 202
-    workers: int = Field(default=2, ge=1)  # processes that judge; each holds some 300 MB
+    workers: int = Field(default=2, ge=1)  # processes that judge; each holds some 400 MB
     keep_days: Count = 30  # what was asked and answered
 
 
