@@ -6,7 +6,7 @@ The decision itself is decide.py; where cases come from and where decisions are 
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -17,7 +17,7 @@ from evalpipe.evaluators.catalog import load
 from evalpipe.evaluators.run import fields_of, run_evaluators
 from evalpipe.evaluators.view import evaluator_view
 from evalpipe.gate.baseline import Baseline, baseline_of, baseline_run, compare, last_outcomes
-from evalpipe.gate.cases import Cases, Refused
+from evalpipe.gate.cases import ABOUT, Cases, Refused
 from evalpipe.gate.decide import Decision, EvaluatorRun, GatePolicy, decide, role_of
 from evalpipe.gate.members import Member
 from evalpipe.ids import GateId, content_hash
@@ -56,6 +56,7 @@ class GateOutcome:
     verdicts: pl.DataFrame  # as run_evaluators gives them; trace_id is the case id
     traces: pl.DataFrame  # TRACES that were judged; trace_id is the case id
     refused: tuple[Refused, ...] = ()  # cases that were not judged, and why
+    about: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ABOUT))  # of the cases, as cases.py says
 
     @property
     def gate_id(self) -> GateId:
@@ -134,6 +135,7 @@ def judge_cases(
         verdicts,
         traces,
         cases.refused,
+        cases.about,
     )
 
 
