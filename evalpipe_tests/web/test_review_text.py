@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from evalpipe.review.desk.desk import Mark
 from evalpipe.tables import SIGNALS
-from evalpipe.web.review_text import LABELS, first_line, label, marked, shown
+from evalpipe.pages import shown
+from evalpipe.web.review_text import LABELS, first_line, label, marked
 
 VISIBLE = st.text(st.characters(exclude_categories=("Cc", "Cf", "Cs", "Zl", "Zp")))
 

@@ -15,7 +15,13 @@ MAX_FAILING = 50  # of an evaluator: what a person looks through; n_fail and n_f
 MAX_EXPLANATION_CHARS = 2_000
 MAX_REFUSED = 200  # n_refused is whole
 
-_JSON_TYPES = {pl.String: "string", pl.Int32: "integer", pl.Int64: "integer", pl.Float64: "number", pl.Boolean: "boolean"}
+_JSON_TYPES = {
+    pl.String: "string",
+    pl.Int32: "integer",
+    pl.Int64: "integer",
+    pl.Float64: "number",
+    pl.Boolean: "boolean",
+}
 _ANSWERS: dict[str, list[str]] = {
     "decision": ["pass", "block", "abstain"],
     "source": ["cases", "release"],
@@ -109,7 +115,12 @@ def decision_schema() -> dict[str, Any]:
                 {
                     "case_id": {"type": "string", "description": "id of the case, or the trace"},
                     "line": {"type": ["integer", "null"], "minimum": 1, "description": "of the file; null for traffic"},
-                    "score": {"type": ["number", "null"], "minimum": 0, "maximum": 1, "description": "surely a failure"},
+                    "score": {
+                        "type": ["number", "null"],
+                        "minimum": 0,
+                        "maximum": 1,
+                        "description": "surely a failure",
+                    },
                     "explanation": {
                         "type": ["string", "null"],
                         "maxLength": MAX_EXPLANATION_CHARS,

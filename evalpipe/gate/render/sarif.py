@@ -33,7 +33,8 @@ def sarif(outcome: GateOutcome, *, cases_file: str | None = None, links: Links |
     ]
     told = [{"level": "error", "message": _text(reason)} for reason in reasons_without_evaluator(outcome)]
     told += [
-        {"level": "warning", "message": _text(f"line {one.line}: {one.reason}")} for one in outcome.refused[:_MAX_RESULTS]
+        {"level": "warning", "message": _text(f"line {one.line}: {one.reason}")}
+        for one in outcome.refused[:_MAX_RESULTS]
     ]
     content = {
         "$schema": SCHEMA,
@@ -106,4 +107,6 @@ def _result(row: dict[str, Any], place: int, result: EvaluatorResult, cases_file
 def _text(text: str) -> dict[str, str]:
     # In a message, {0} is a placeholder (SARIF 3.11.5), and [text](1) a link to a location (3.11.6).
     text = plain_xml(text)
-    return {"text": text.replace("{", "{{").replace("}", "}}").replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")}
+    return {
+        "text": text.replace("{", "{{").replace("}", "}}").replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
+    }

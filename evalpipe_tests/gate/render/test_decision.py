@@ -61,7 +61,10 @@ def test_it_holds_the_run_the_results_and_the_exit_code(tmp_path):
     content = read(blocked)
     assert (content["decision"], content["exit_code"], content["n_cases"]) == ("block", 1, 4)
     assert content["decided_at"] == NOW.isoformat().replace("+00:00", "Z")
-    assert [(row["evaluator_id"], row["is_blocking"]) for row in content["results"]] == [("ev_1", True), ("ev_2", False)]
+    assert [(row["evaluator_id"], row["is_blocking"]) for row in content["results"]] == [
+        ("ev_1", True),
+        ("ev_2", False),
+    ]
     assert content["blocking_reasons"] == list(blocked.decision.blocking_reasons)
     cases = content["results"][0]["failing_cases"]
     assert [(case["case_id"], case["is_counted"]) for case in cases] == [("c0", True), ("c1", True)]
@@ -69,7 +72,9 @@ def test_it_holds_the_run_the_results_and_the_exit_code(tmp_path):
 
 
 def test_it_says_where_a_failing_and_a_refused_case_stand(tmp_path):
-    path = case_file(tmp_path, "<no json>", {"id": "x", "input": "q", "output": "sorry"}, {"input": "q", "output": "ok"})
+    path = case_file(
+        tmp_path, "<no json>", {"id": "x", "input": "q", "output": "sorry"}, {"input": "q", "output": "ok"}
+    )
     content = read(judge(read_cases(path), suite(SORRY)))
     assert content["refused"] == [{"line": 1, "reason": content["refused"][0]["reason"]}]
     assert "is not JSON" in content["refused"][0]["reason"]
