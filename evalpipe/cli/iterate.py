@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evalpipe.cli.show import AsJson, home_of, out, progress, show, tell, write_or_print
+from evalpipe.cli.show import AsJson, home_of, out, progress, show, tell, warn, whisper, write_or_print
 
 cases = typer.Typer(no_args_is_help=True, help="Regression inputs for CI.")
 
@@ -19,35 +19,86 @@ def gate(
     cases: Annotated[File, typer.Option(help="Cases to judge: JSONL or CSV with input and output.")] = None,
     release: Annotated[str | None, typer.Option(help="Judge the traces of this service.version instead.")] = None,
     junit: Annotated[File, typer.Option(help="Write JUnit XML here.")] = None,
-    markdown: Annotated[File, typer.Option(help="Write a Markdown summary here.")] = None,
+    markdown: Annotated[
+        File, typer.Option(help="Write a Markdown summary here; a file that $GITHUB_STEP_SUMMARY names is appended to.")
+    ] = None,
     json_file: Annotated[File, typer.Option("--json", help="Write the decision as JSON here; - prints it.")] = None,
+    sarif: Annotated[File, typer.Option(help="Write the failing cases as SARIF 2.1.0 here.")] = None,
+    html: Annotated[File, typer.Option(help="Write the page of the gate here.")] = None,
+    annotations: Annotated[
+        bool | None,
+        typer.Option(
+            "--annotations/--no-annotations",
+            help="Print the failing cases as GitHub annotations. Default: where GITHUB_ACTIONS is true.",
+        ),
+    ] = None,
+    otlp: Annotated[
+        str | None, typer.Option(metavar="URL", help="Send evaluation events there, such as http://localhost:4318.")
+    ] = None,
 ) -> None:
     """May this release ship? Exit 0 yes, 1 no, 2 could not decide.
 
     Examples: `evalpipe gate --cases cases.jsonl --junit gate.xml`, `evalpipe gate --release 1.4.0`
     """
+    import os
     from datetime import UTC, datetime
 
+    from evalpipe.gate.on_lake import export, folder_of, links_of
     from evalpipe.gate.on_lake import gate as decide
+    from evalpipe.gate.render.annotations import annotations as as_annotations
     from evalpipe.gate.render.decision import decision_json
-    from evalpipe.gate.render.junit import junit_xml
+    from evalpipe.gate.render.markdown import STEP_SUMMARY_BYTES
     from evalpipe.gate.render.markdown import markdown as as_markdown
+    from evalpipe.gate.render.sarif import sarif as as_sarif
     from evalpipe.gate.render.terminal import terminal
     from evalpipe.gate.request import GateRequest
 
     home = home_of(context)
+    settings = home.settings
+    if otlp is not None:
+        settings = settings.model_copy(update={"gate": settings.gate.model_copy(update={"otlp_endpoint": otlp})})
     request = GateRequest(cases=cases, release=release)
-    outcome = decide(home.lake, home.artifacts, request, settings=home.settings, now=datetime.now(UTC))
-    for path, text in ((junit, junit_xml(outcome)), (markdown, as_markdown(outcome))):
+    outcome = decide(home.lake, home.artifacts, request, settings=settings, now=datetime.now(UTC))
+    kept, links = folder_of(home.artifacts, outcome.gate_id), links_of(settings)
+    cases_file = None if cases is None else _in_repository(cases)
+    for path, name in ((junit, "junit.xml"), (html, "gate.html")):
         if path is not None:
-            path.write_text(text, encoding="utf-8")
+            _write(path, (kept / name).read_text(encoding="utf-8"))
+    if sarif is not None:
+        _write(sarif, as_sarif(outcome, cases_file=cases_file, links=links))
+    if markdown is not None and str(markdown) == os.environ.get("GITHUB_STEP_SUMMARY"):
+        with markdown.open("a", encoding="utf-8") as summary:  # steps before this one have written there too
+            room = STEP_SUMMARY_BYTES - summary.tell()
+            summary.write(as_markdown(outcome, links=links, max_bytes=room))
+    elif markdown is not None:
+        _write(markdown, as_markdown(outcome, links=links))
     if json_file is not None and str(json_file) != "-":
-        json_file.write_text(decision_json(outcome), encoding="utf-8")
+        _write(json_file, decision_json(outcome))
     if str(json_file) == "-":
-        print(decision_json(outcome))
+        print(decision_json(outcome), end="")
     else:
         out.print(terminal(outcome))
+        # A command line of GitHub's in the JSON would spoil it.
+        if annotations or (annotations is None and os.environ.get("GITHUB_ACTIONS") == "true"):
+            print(as_annotations(outcome, cases_file=cases_file), end="")
+    exported = export(home.lake, outcome, settings)
+    if exported is not None:
+        # Not on standard output, which may be JSON.
+        (warn if exported.problem else whisper)(exported.in_words)
     raise typer.Exit(outcome.decision.exit_code)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _in_repository(path: Path) -> str:
+    """The path as the checkout that CI stands in names it."""
+    try:
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path.as_posix()
 
 
 @cases.command("export")

@@ -23,6 +23,7 @@ EVENT = "gen_ai.evaluation.result"
 _PATH = "/v1/logs"
 _BATCH = 512  # records of a request, as the SDK's own batches
 _MAX_EXPLANATION_CHARS = 2_000
+_MAX_PROBLEM_CHARS = 500
 _FAULT = "evaluator_fault"  # of error.type, which has few values
 _TRACE_ID = re.compile("[0-9a-f]{32}")
 _SPAN_ID = re.compile("[0-9a-f]{16}")
@@ -72,7 +73,7 @@ def export_events(
             exporter = OTLPLogExporter(endpoint=_logs_url(endpoint), headers=given, timeout=timeout_s)
             for records in _batches(_records(outcome, root_spans or {})):
                 if exporter.export(records) is not LogRecordExportResult.SUCCESS:
-                    problem = heard[-1] if heard else "the backend did not take them"
+                    problem = " ".join(heard[-2:])[:_MAX_PROBLEM_CHARS] or "the backend did not take them"
                     break
                 n_sent += len(records)
         except Exception as error:  # whatever a transport raises: a backend must never change a decision

@@ -11,10 +11,14 @@ from evalpipe.evaluators.on_lake import features_of, labelled_traces, standing
 from evalpipe.files import write_whole
 from evalpipe.gate.cases import cases_of_traffic, read_cases
 from evalpipe.gate.judge import Asked, GateOutcome, History, judge_cases
+from evalpipe.gate.export import Exported, export_events
 from evalpipe.gate.members import Member, members_of
 from evalpipe.gate.render.decision import decision_json
 from evalpipe.gate.render.junit import junit_xml
+from evalpipe.gate.render.links import Links
 from evalpipe.gate.render.markdown import markdown
+from evalpipe.gate.render.page import gate_page
+from evalpipe.gate.render.sarif import sarif
 from evalpipe.gate.replay import cases_of
 from evalpipe.gate.request import GateRequest
 from evalpipe.ids import is_safe_name
@@ -30,6 +34,7 @@ from evalpipe.tables import (
     GATE_RUNS,
     ISSUES,
     LABELS,
+    SPANS,
     TRACES,
 )
 
@@ -47,19 +52,20 @@ def gate(lake: Lake, artifacts: Path, request: GateRequest, *, settings: Setting
     else:
         cases = cases_of_traffic(traces_of(lake, request))
         features = features_of(lake, cases.traces)
+    history = History(lake.read(GATE_RUNS), lake.read(GATE_RESULTS), lake.scan(GATE_CASES))
     outcome = judge_cases(
         cases,
         suite_of(lake, settings),
         asked=Asked("release" if request.cases is None else "cases", request.release, request.by, request.commit),
         features=features,
-        history=History(lake.read(GATE_RUNS), lake.read(GATE_RESULTS), lake.scan(GATE_CASES)),
+        history=history,
         settings=settings,
         now=now,
     )
     # The run comes last: a gate that is in gate_runs is whole.
     lake.append_new(GATE_CASES, outcome.cases)
     lake.append_new(GATE_RESULTS, outcome.results)
-    _write_files(artifacts, outcome)
+    write_files(artifacts, outcome, history, settings, cases_file=cases_file_of(request))
     lake.append_new(GATE_RUNS, outcome.run)
     return outcome
 
@@ -117,11 +123,56 @@ def regression_cases(lake: Lake) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _write_files(artifacts: Path, outcome: GateOutcome) -> None:
-    gate_id = outcome.gate_id
+def folder_of(artifacts: Path, gate_id: str) -> Path:
+    """Where the files of a gate are. Raises InputError for an id that can name no folder."""
     if not is_safe_name(gate_id):
         raise InputError(f"gate id {gate_id!r} cannot name a folder")
-    folder = artifacts / "gates" / gate_id
-    texts = {"decision.json": decision_json(outcome), "junit.xml": junit_xml(outcome), "summary.md": markdown(outcome)}
+    return artifacts / "gates" / gate_id
+
+
+def cases_file_of(request: GateRequest) -> str | None:
+    """The file of cases as a repository names it: its path, or its name where the path is not a relative one."""
+    if request.cases is None:
+        return None
+    return request.cases.name if request.cases.is_absolute() else request.cases.as_posix()
+
+
+def links_of(settings: Settings) -> Links:
+    return Links(settings.alerts.base_url)
+
+
+def write_files(
+    artifacts: Path, outcome: GateOutcome, history: History, settings: Settings, *, cases_file: str | None = None
+) -> Path:
+    """Every form of a decision, into its folder, which is returned."""
+    folder, links = folder_of(artifacts, outcome.gate_id), links_of(settings)
+    confidence = settings.gate.confidence
+    texts = {
+        "decision.json": decision_json(outcome),
+        "junit.xml": junit_xml(outcome),
+        "summary.md": markdown(outcome, links=links),
+        "sarif.json": sarif(outcome, cases_file=cases_file, links=links),
+        "gate.html": gate_page(
+            outcome, runs=history.runs, results=history.results, links=links, confidence=confidence
+        ),
+    }
     for name, text in texts.items():
         write_whole(folder / name, text)
+    return folder
+
+
+def export(lake: Lake, outcome: GateOutcome, settings: Settings) -> Exported | None:
+    """Send the verdicts as events to `settings.gate.otlp_endpoint`; None without one. Raises nothing.
+
+    The event of a trace belongs to its root span.
+    """
+    if settings.gate.otlp_endpoint is None:
+        return None
+    root_spans: dict[str, str] = {}
+    if outcome.run["source"][0] == "release":
+        ids, days = outcome.traces["trace_id"], outcome.traces["day"].unique()
+        is_root = pl.col("day").is_in(days.implode()) & pl.col("parent_span_id").is_null()
+        roots = lake.scan(SPANS).filter(is_root).select("trace_id", "span_id", "start_unix_ns").collect()
+        first = roots.filter(pl.col("trace_id").is_in(ids.implode())).sort("start_unix_ns", descending=True)
+        root_spans = dict(first.select("trace_id", "span_id").iter_rows())
+    return export_events(outcome, settings.gate.otlp_endpoint, root_spans=root_spans)

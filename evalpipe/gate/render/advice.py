@@ -4,6 +4,8 @@ from evalpipe.gate.decide import EvaluatorResult
 from evalpipe.gate.judge import GateOutcome
 from evalpipe.gate.render.failing import reasons_without_evaluator
 
+_NO_CHANGE = 0.0005  # what one decimal of a percentage does not show
+
 
 def next_steps(outcome: GateOutcome) -> list[str]:
     """What to do, the most useful first; commands stand in backquotes."""
@@ -54,7 +56,9 @@ def change_in_words(result: EvaluatorResult) -> str:
     compared = result.run.comparison
     if compared is None:
         return f"not compared: {result.run.not_compared}" if result.run.not_compared else ""
-    points = f"{compared.change * 100:+.1f} points".replace("-", "\u2212")
     how = "same inputs" if compared.way == "paired" else "other inputs"
-    verdict = "worse beyond chance" if compared.is_regression else "no worse beyond chance" if compared.change < 0 else ""
+    if abs(compared.change) < _NO_CHANGE:
+        return f"no change, {how}"
+    points = f"{compared.change * 100:+.1f} points".replace("-", "\u2212")
+    verdict = "worse beyond chance" if compared.is_regression else "not beyond chance" if compared.change < 0 else ""
     return ", ".join(filter(None, [points, verdict, how]))

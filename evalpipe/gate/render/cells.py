@@ -5,6 +5,12 @@ from evalpipe.gate.decide import EvaluatorResult
 WORDS = {"pass": "May ship", "block": "Must not ship", "abstain": "Could not decide"}
 
 
+def after_the_word(headline: str) -> str:
+    """A decision's headline without the decision, which stands above it."""
+    said = headline.split(": ", 1)[-1]
+    return said[:1].upper() + said[1:]
+
+
 def cells(result: EvaluatorResult) -> list[str]:
     """Failure mode, role, outcome, pass rate, cases, MCC, issue."""
     run = result.run

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from evalpipe.gate.decide import EvaluatorResult
 from evalpipe.gate.judge import GateOutcome
 from evalpipe.gate.render.advice import change_in_words, next_steps
-from evalpipe.gate.render.cells import WORDS, counts, mcc, rate
+from evalpipe.gate.render.cells import WORDS, after_the_word, counts, mcc, rate
 from evalpipe.gate.render.failing import blocking_first, failing
 from evalpipe.gate.render.links import Links
 from evalpipe.gate.render.plain import plain_markdown, short
@@ -57,7 +57,7 @@ def _parts(outcome: GateOutcome, links: Links) -> Iterator[str]:
     if run["baseline_gate_id"]:
         facts.append(f"compared with {plain_markdown(run['baseline_release'] or 'the last gate')}")
     facts += [cases, f"{decision.n_ran} evaluators ran"]
-    head = plain_markdown(decision.headline)
+    head = plain_markdown(after_the_word(decision.headline))
     yield f"## {_SIGNS[decision.decision]} {WORDS[decision.decision]}: evalpipe gate\n\n{head}\n\n{' · '.join(facts)}\n"
     if decision.blocking_reasons:
         yield _listed("Why", decision.blocking_reasons)

@@ -11,7 +11,7 @@ import polars as pl
 from evalpipe.gate.decide import EvaluatorResult
 from evalpipe.gate.judge import GateOutcome
 from evalpipe.gate.render.advice import change_in_words, next_steps
-from evalpipe.gate.render.cells import WORDS
+from evalpipe.gate.render.cells import WORDS, after_the_word
 from evalpipe.gate.render.failing import blocking_first, failing
 from evalpipe.gate.render.links import Links
 from evalpipe.gate.render.plain import short
@@ -186,7 +186,7 @@ def _environment() -> "Environment":
         "change": change_in_words,
         "shown": shown,
         "code": _code,
-        "after_the_word": _after_the_word,
+        "after_the_word": after_the_word,
     }
     return templates("evalpipe.gate.render", "templates", filters)
 
@@ -205,12 +205,6 @@ def _whole(share: float) -> str:
 
 def _two(figure: float | None) -> str:
     return "undefined" if figure is None else f"{figure:.2f}".replace("-", "\u2212")
-
-
-def _after_the_word(headline: str) -> str:
-    """A decision's headline without the decision, which stands above it."""
-    said = headline.split(": ", 1)[-1]
-    return said[:1].upper() + said[1:]
 
 
 def _code(text: str) -> Any:

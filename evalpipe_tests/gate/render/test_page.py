@@ -127,7 +127,7 @@ def test_the_history_has_the_last_gate_of_each_release_and_of_each_its_pass_rate
     ]
     text = re.sub(r"\s+", " ", Words(page(dated[2], dated[0], dated[1])).text)
     assert re.search(r"1\.0 ?2 Mar 2026 ?1\.1 ?3 Mar 2026 ?1\.2 ?4 Mar 2026 ?this gate", text)
-    assert "✕ failed 50% ✓ passed 100% ✕ failed 50%".replace(" ", "") in text.replace(" ", "")
+    assert "✕ failed 50.0% ✓ passed 100% ✕ failed 50.0%".replace(" ", "") in text.replace(" ", "")
 
 
 def test_it_leads_to_the_page_of_the_issue_where_that_is_known(tmp_path):
