@@ -24,7 +24,8 @@ _RULE_TEXT = re.compile(
 )
 _RULE_ARGUMENT = re.compile(rf'{_BEGIN}the argument [^"]*? of tool "(?P<tool>.*?)" is "(?P<text>.*?)"{_END}')
 _RULE_TOOL = re.compile(
-    rf'{_BEGIN}(?:the last tool call is|tool) "(?P<tool>(?:[^"\\]|\\.)*)"(?P<rest>[^;]*?(?: tool "(?P<then>.*?)")?){_END}'
+    rf'{_BEGIN}(?:the last tool call is|tool) "(?P<tool>(?:[^"\\]|\\.)*)"'
+    rf'(?P<rest>[^;]*?(?: tool "(?P<then>.*?)")?){_END}'
 )
 _RULE_NUMBER = re.compile(rf"{_BEGIN}(?P<what>{'|'.join(map(re.escape, NUMBER_MEANINGS.values()))}) is ")
 _LEARNED_WORDS = re.compile(rf'{_BEGIN}"(?P<text>[^"]*)" in (?P<field>{_MEANING})')

@@ -10,8 +10,8 @@ from evalpipe.errors import InputError, StateError
 from evalpipe.evaluators.on_lake import features_of, labelled_traces, standing
 from evalpipe.files import write_whole
 from evalpipe.gate.cases import cases_of_traffic, read_cases
-from evalpipe.gate.judge import Asked, GateOutcome, History, judge_cases
 from evalpipe.gate.export import Exported, export_events
+from evalpipe.gate.judge import Asked, GateOutcome, History, judge_cases
 from evalpipe.gate.members import Member, members_of
 from evalpipe.gate.render.decision import decision_json
 from evalpipe.gate.render.junit import junit_xml
@@ -152,9 +152,7 @@ def write_files(
         "junit.xml": junit_xml(outcome),
         "summary.md": markdown(outcome, links=links),
         "sarif.json": sarif(outcome, cases_file=cases_file, links=links),
-        "gate.html": gate_page(
-            outcome, runs=history.runs, results=history.results, links=links, confidence=confidence
-        ),
+        "gate.html": gate_page(outcome, runs=history.runs, results=history.results, links=links, confidence=confidence),
     }
     for name, text in texts.items():
         write_whole(folder / name, text)

@@ -13,7 +13,10 @@ def next_steps(outcome: GateOutcome) -> list[str]:
     blocking = [result for result in decision.results if result.is_blocking]
     if decision.decision == "pass":
         watched = "Deploy. Its traffic is watched for every issue that has an evaluator."
-        return [watched, *(["What is said under Also does not block, and is worth a look."] if decision.warnings else [])]
+        return [
+            watched,
+            *(["What is said under Also does not block, and is worth a look."] if decision.warnings else []),
+        ]
     if decision.decision == "abstain":
         lacks = "Nothing was judged, so nothing is vouched for: see what each evaluator lacks with `evalpipe coverage`."
         return [lacks, *_about_refused(outcome)]
@@ -48,7 +51,8 @@ def _about_refused(outcome: GateOutcome) -> list[str]:
     first = outcome.refused[0]
     where = "" if first.line is None else f"line {first.line}, "
     is_why = " That is why it is blocked." if reasons_without_evaluator(outcome) else ""
-    return [f"Correct the {len(outcome.refused)} cases that could not be read, the first of them {where}{first.reason}.{is_why}"]
+    cases = f"Correct the {len(outcome.refused)} cases that could not be read"
+    return [f"{cases}, the first of them {where}{first.reason}.{is_why}"]
 
 
 def change_in_words(result: EvaluatorResult) -> str:

@@ -18,7 +18,7 @@ _MAX_CHARS = 8_000  # of a text, folded part and all
 
 
 class Text(NamedTuple):
-    """One text of a step. `rest` is folded away, open where there is evidence in it; `n_more` characters are left out."""
+    """One text of a step. `rest` is folded away, open where it has evidence; `n_more` characters are left out."""
 
     title: str  # '' for what a person or the assistant says
     head: Markup
@@ -44,7 +44,9 @@ class Conversation(NamedTuple):
 
 def conversation(transcript: Sequence[Mapping[str, Any]], explanation: str | None, kind: str) -> Conversation:
     """The steps of a TRACES transcript that a verdict with this explanation is about."""
-    evidence = [{"signal": "evidence", "step": at, "text": text} for at, text in passages(explanation, kind, transcript)]
+    evidence = [
+        {"signal": "evidence", "step": at, "text": text} for at, text in passages(explanation, kind, transcript)
+    ]
     steps = steps_of(transcript, evidence)
     n_head = _MAX_STEPS // 3
     n_left_out = len(steps) - _MAX_STEPS

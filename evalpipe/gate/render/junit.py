@@ -1,5 +1,6 @@
 """A gate as JUnit XML, which CI systems show as tests: red exactly where the gate is."""
 
+from collections.abc import Mapping
 from xml.etree import ElementTree
 
 import polars as pl
@@ -125,7 +126,7 @@ def _tag(outcome: str, *, is_counted: bool, result: EvaluatorResult) -> str | No
     return "error" if result.outcome == "abstained" else "skipped"
 
 
-def _suite(name: str, facts: dict[str, object]) -> ElementTree.Element:
+def _suite(name: str, facts: Mapping[str, object]) -> ElementTree.Element:
     suite = ElementTree.Element("testsuite", name=plain_xml(name))
     properties = ElementTree.SubElement(suite, "properties")
     for key, value in facts.items():

@@ -36,7 +36,9 @@ def test_it_says_the_decision_the_reasons_what_to_do_and_the_cases(tmp_path):
 
 
 def test_a_failing_case_is_named_with_its_line(tmp_path):
-    path = case_file(tmp_path, {"id": "fine", "input": "q", "output": "ok"}, {"id": "x", "input": "q", "output": "sorry"})
+    path = case_file(
+        tmp_path, {"id": "fine", "input": "q", "output": "ok"}, {"id": "x", "input": "q", "output": "sorry"}
+    )
     assert "- x, line 2: " in markdown(judge(read_cases(path), suite(SORRY)))
 
 

@@ -131,7 +131,11 @@ def test_the_history_has_the_last_gate_of_each_release_and_of_each_its_pass_rate
 
 
 def test_it_leads_to_the_page_of_the_issue_where_that_is_known(tmp_path):
-    links = [a["href"] for tag, a in Words(page(blocked_gate(tmp_path), links=Links("https://e.example"))).tags if "href" in a]
+    links = [
+        a["href"]
+        for tag, a in Words(page(blocked_gate(tmp_path), links=Links("https://e.example"))).tags
+        if "href" in a
+    ]
     assert "https://e.example/review/issues/iss_1" in links
     assert [a["href"] for tag, a in Words(page(blocked_gate(tmp_path))).tags if "href" in a] == ["#main"]
 
@@ -164,7 +168,9 @@ def browser() -> Iterator[Browser]:
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_hostile_text_stays_text_and_nothing_scrolls_sideways(tmp_path, browser: Browser, width, scheme):
     path = tmp_path / "gate.html"
-    path.write_text(page(hostile_gate(tmp_path), worse_gate(tmp_path), links=Links("https://e.example")), encoding="utf-8")
+    path.write_text(
+        page(hostile_gate(tmp_path), worse_gate(tmp_path), links=Links("https://e.example")), encoding="utf-8"
+    )
     asked, complained = [], []
     shown = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     shown.on("request", lambda request: asked.append(request.url))
