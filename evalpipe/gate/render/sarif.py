@@ -44,7 +44,6 @@ def sarif(outcome: GateOutcome, *, cases_file: str | None = None, links: Links |
                 "tool": {
                     "driver": {
                         "name": "evalpipe gate",
-                        "informationUri": "https://pypi.org/project/evalpipe/",
                         "rules": [_rule(result, links) for result in results],
                     }
                 },
