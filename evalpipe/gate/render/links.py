@@ -19,4 +19,4 @@ class Links:
     def gate(self, gate_id: str) -> str | None:
         if self.page is not None or self.base_url is None:
             return self.page
-        return f"{self.base_url.rstrip('/')}/gate/{quote(gate_id, safe='')}"
+        return f"{self.base_url.rstrip('/')}/review/gates/{quote(gate_id, safe='')}"

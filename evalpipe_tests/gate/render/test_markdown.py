@@ -69,7 +69,7 @@ def test_it_leads_to_the_issue_and_to_the_gate_where_that_is_known(tmp_path):
     text = markdown(blocked_gate(tmp_path), links=Links("https://evals.example/"))
     found = re.findall(r'href="([^"]+)"', html(text))
     assert found[0] == "https://evals.example/review/issues/iss_1"
-    assert found[-1].startswith("https://evals.example/gate/gate_")
+    assert found[-1].startswith("https://evals.example/review/gates/gate_")
     assert re.findall(r'href="([^"]+)"', html(markdown(blocked_gate(tmp_path)))) == []
 
 
