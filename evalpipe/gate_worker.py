@@ -110,7 +110,10 @@ def judged(
 def _decided(home: "Home", gate_id: str) -> dict[str, Any]:
     import orjson
 
-    text = (home.artifacts / "gates" / gate_id / "decision.json").read_text(encoding="utf-8")
+    from evalpipe.gate.on_lake import folder_of
+    from evalpipe.gate.render.forms import KEPT
+
+    text = (folder_of(home.artifacts, gate_id) / KEPT["json"]).read_text(encoding="utf-8")
     return {"kind": "decided", "gate_id": gate_id, "exit_code": orjson.loads(text)["exit_code"], "decision": text}
 
 
@@ -158,9 +161,7 @@ def _warm_up(home: "Home") -> None:
     from evalpipe.gate.cases import read_cases
     from evalpipe.gate.judge import Asked, judge_cases
     from evalpipe.gate.on_lake import suite_of
-    from evalpipe.gate.render.decision import decision_json
-    from evalpipe.gate.render.junit import junit_xml
-    from evalpipe.gate.render.markdown import markdown
+    from evalpipe.gate.render.forms import KEPT, rendered
 
     rules = [member for member in suite_of(home.lake, home.settings) if member.run.kind != "judge"]  # those cost money
     with tempfile.TemporaryDirectory() as folder:
@@ -169,8 +170,8 @@ def _warm_up(home: "Home") -> None:
         outcome = judge_cases(
             read_cases(path), rules, asked=Asked("cases"), settings=home.settings, now=datetime.now(UTC)
         )
-    for write in (decision_json, junit_xml, markdown):
-        write(outcome)
+    for form in KEPT:
+        rendered(form, outcome, home.settings, cases_file=path.name)
 
 
 def _read(lines: BinaryIO, tasks: "SimpleQueue[bytes]") -> None:

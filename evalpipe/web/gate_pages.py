@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from evalpipe.gate.render.forms import KEPT
 from evalpipe.ids import is_safe_name
 from evalpipe.lake.followed import Followed
 from evalpipe.tables import GATE_RUNS
@@ -60,5 +61,5 @@ class GatePages:
     def _path(self, gate_id: str) -> Path | None:
         if not is_safe_name(gate_id):
             return None
-        path = self._folder / gate_id / "gate.html"
+        path = self._folder / gate_id / KEPT["html"]
         return path if path.is_file() else None

@@ -27,6 +27,9 @@ from limits.strategies import MovingWindowRateLimiter
 from evalpipe.errors import InputError, SettingsError, StateError
 from evalpipe.files import write_whole
 from evalpipe.gate.github import GithubContext, report
+from evalpipe.gate.on_lake import folder_of as gate_folder
+from evalpipe.gate.render.forms import KEPT
+from evalpipe.gate.render.links import Links
 from evalpipe.gate.request import GateRequest
 from evalpipe.gate.waiting import wait_for_traces
 from evalpipe.home import Home
@@ -70,7 +73,8 @@ class Desk:
     ) -> None:
         self._settings = home.settings.hook
         self._github = home.settings.github
-        self._gates = home.artifacts / "gates"
+        self._artifacts = home.artifacts
+        self._base_url = home.settings.alerts.base_url
         self._keys = keys_of(self._settings.secrets)
         self._workers = workers
         self._clock = clock
@@ -247,11 +251,12 @@ class Desk:
         """What GitHub took, and what not, in words."""
         assert entry.decision is not None
         decision, target = orjson.loads(entry.decision), orjson.loads(entry.question)["github"]
-        summary = self._gates / str(entry.gate_id) / "summary.md"
+        gate_id = str(entry.gate_id)
+        summary = gate_folder(self._artifacts, gate_id) / KEPT["markdown"]
         reported = report(
             decision["decision"],
             decision["headline"],
-            GithubContext(**target),
+            GithubContext(**target, target_url=Links(self._base_url).gate(gate_id)),
             self._github,
             markdown=summary.read_text(encoding="utf-8"),
             sleep=self._pause,
