@@ -118,7 +118,12 @@ class Desk:
 
     def take_up(self) -> None:
         """Go on with what an earlier process left unfinished."""
-        for entry in self._ledger.unfinished():
+        unfinished = self._ledger.unfinished()
+        waiting = {self._cases(entry.id) for entry in unfinished}
+        for path in self._cases("").parent.glob("*.jsonl"):
+            if path not in waiting:
+                path.unlink(missing_ok=True)  # it ended between its answer and this
+        for entry in unfinished:
             self._begin(entry)
         for entry in self._ledger.untold():
             self._begin_telling(entry)
@@ -228,6 +233,8 @@ class Desk:
             _logger.exception("gate request %s failed", entry.id)
             finished = Finished("failed", error="something broke on our side; the log of the server says what")
         await asyncio.to_thread(self._ledger.finish, entry.id, finished, now=self._clock())
+        # As they came, users' words are kept no longer than they are needed; the lake has them redacted.
+        await asyncio.to_thread(self._cases(entry.id).unlink, missing_ok=True)
         if finished.status == "done" and entry.has_to_tell:
             self._begin_telling(entry._replace(**finished._asdict()))
 
@@ -334,8 +341,7 @@ class Desk:
 
     def _forget(self) -> None:
         age_s = max(self._settings.keep_days * 86_400, 2 * self._settings.tolerance_s)
-        for request_id in self._ledger.forget(before=self._clock() - age_s):
-            self._cases(request_id).unlink(missing_ok=True)
+        self._ledger.forget(before=self._clock() - age_s)
 
 
 @asynccontextmanager

@@ -145,16 +145,14 @@ class Ledger:
         with self._lock:
             return list(self._all("status = 'done' AND has_to_tell AND told IS NULL ORDER BY finished_at, id"))
 
-    def forget(self, *, before: float) -> list[str]:
-        """Remove what was received before and is finished; the ids of these."""
+    def forget(self, *, before: float) -> None:
+        """Remove what was received before and is finished."""
         with self._lock, closing(self._file.cursor()) as cursor:
             cursor.execute("BEGIN IMMEDIATE")
             old = "received_at < ? AND status != 'queued'"
-            ids = [row[0] for row in cursor.execute(f"SELECT id FROM requests WHERE {old}", (before,))]
             cursor.execute(f"DELETE FROM seals WHERE request_id IN (SELECT id FROM requests WHERE {old})", (before,))
             cursor.execute(f"DELETE FROM requests WHERE {old}", (before,))
             cursor.execute("COMMIT")
-        return ids
 
     def _one(self, condition: str, *values: object) -> Entry | None:
         return next(iter(self._all(condition, *values)), None)

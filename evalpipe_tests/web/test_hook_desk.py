@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from evalpipe.errors import SettingsError
 from evalpipe.home import Home
-from evalpipe.settings import GithubSettings, HookSettings, Settings
+from evalpipe.settings import AlertSettings, GithubSettings, HookSettings, Settings
 from evalpipe.web.hook_desk import Desk, TurnedAwayError, answering
 from evalpipe.web.hook_workers import Reply, WorkerDiedError, Workers
 from evalpipe_tests.gate.github_server import Github, Said, Token, github
@@ -45,8 +45,15 @@ class Scripted(Workers):
         return reply
 
 
+class Stuck(Workers):
+    """Workers that never answer."""
+
+    async def ask(self, task: Mapping[str, Any], on_start: Callable[[], None] = lambda: None) -> Reply:
+        return await asyncio.get_running_loop().create_future()
+
+
 @asynccontextmanager
-async def desk_of(root: Path, workers: Workers, *, now: float = NOW, **more: GithubSettings):
+async def desk_of(root: Path, workers: Workers, *, now: float = NOW, **more: Any):
     hook = HookSettings(secrets={"ci": SecretStr(SECRET)})
     desk = Desk(Home(Settings(home=root, hook=hook, **more)), workers, clock=lambda: now)
     desk.take_up()
@@ -81,6 +88,26 @@ def test_one_dead_worker_is_chance_and_another_judges(tmp_path: Path):
     entry = asyncio.run(outcome())
     assert entry is not None
     assert (entry.status, entry.exit_code) == ("done", 1)
+
+
+def test_cases_as_they_came_are_on_the_disk_until_they_are_judged_and_no_longer(tmp_path: Path):
+    folder = tmp_path / "gates" / "requests"
+
+    async def left() -> tuple[list[str], list[str]]:
+        body = body_of(NOW, cases=GOOD)
+        async with desk_of(tmp_path, Stuck()) as desk:
+            entry = await desk.take(headers_of(body), body)
+            waiting = [path.stem for path in folder.iterdir()]
+            assert waiting == [entry.id]
+        (folder / "one-that-was-answered.jsonl").write_text("{}")
+        async with desk_of(tmp_path, Scripted(DECIDED)) as desk:
+            judged = await desk.finished(entry.id, 10)
+            assert judged is not None
+            assert judged.status == "done"
+        return waiting, [path.stem for path in folder.iterdir()]
+
+    waiting, then = asyncio.run(left())
+    assert (len(waiting), then) == (1, [])
 
 
 def test_a_captured_request_is_worth_nothing_after_its_time_even_with_its_key(tmp_path: Path):
@@ -134,13 +161,16 @@ def test_a_decision_is_told_to_github_also_when_the_server_ended_before(tmp_path
     summary.write_text("## No")
 
     async def told(api: Github) -> tuple[str | None, str | None]:
-        settings = GithubSettings(token=SecretStr("t0ken"), api_url=api.url)
+        settings: dict[str, Any] = {
+            "github": GithubSettings(token=SecretStr("t0ken"), api_url=api.url),
+            "alerts": AlertSettings(base_url="https://evals.example.com"),
+        }
         body = body_of(NOW, cases=GOOD, github={"repository": "acme/shop", "sha": "a" * 40})
-        async with desk_of(tmp_path, Scripted(DECIDED), github=settings) as desk:
+        async with desk_of(tmp_path, Scripted(DECIDED), **settings) as desk:
             entry = await desk.take(headers_of(body), body)
             await desk.finished(entry.id, 10)
             first = await _told(desk, entry.id, 5 if is_told_at_once else 0)
-        async with desk_of(tmp_path, Scripted(), github=settings) as desk:
+        async with desk_of(tmp_path, Scripted(), **settings) as desk:
             return first, await _told(desk, entry.id, 5)
 
     with github() as api:
@@ -150,7 +180,8 @@ def test_a_decision_is_told_to_github_also_when_the_server_ended_before(tmp_path
         first, then = asyncio.run(told(api))
         assert first == ("status set" if is_told_at_once else None)
         assert then == "status set"
-        assert [status["state"] for status in api.statuses] == ["failure"]
+        (status,) = api.statuses
+        assert (status["state"], status["target_url"]) == ("failure", "https://evals.example.com/review/gates/gate_1")
 
 
 async def _told(desk: Desk, request_id: str, within_s: float) -> str | None:
