@@ -216,6 +216,8 @@ class GateSettings(_Stage):
     on_regression: Literal["block", "warn"] = "block"  # what got surely worse than the last release, by default policy
     regression_chance: Share = 0.01  # that of all evaluators together one calls a release worse that is not
     regression_margin: Share = 0.1  # a pass rate that fell by less than this is no reason to stop a release
+    # A pass rate below the one asked, which the last release reached, warns where chance brings such a fall more often.
+    noise_chance: Share = 0.05
     otlp_endpoint: str | None = None  # where gen_ai.evaluation.result events go, such as http://localhost:4318
 
 

@@ -38,9 +38,9 @@ def gate(
     home = home_of(context)
     request = GateRequest(cases=cases, release=release)
     outcome = decide(home.lake, home.artifacts, request, settings=home.settings, now=datetime.now(UTC))
-    for path, text in ((junit, junit_xml(outcome)), (markdown, as_markdown(outcome))):
+    for path, render in ((junit, junit_xml), (markdown, as_markdown)):
         if path is not None:
-            path.write_text(text, encoding="utf-8")
+            path.write_text(render(outcome), encoding="utf-8")
     if json_file is not None and str(json_file) != "-":
         json_file.write_text(decision_json(outcome), encoding="utf-8")
     if str(json_file) == "-":

@@ -18,6 +18,7 @@ from evalpipe.evaluators.rules import Rule, columns_asked, compile_rule, reason,
 from evalpipe.settings import LlmSettings
 
 if TYPE_CHECKING:
+    from evalpipe.evaluators.learned import LearnedModel
     from evalpipe.evaluators.linear import Program
 
 SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
@@ -101,9 +102,7 @@ def fields_of(artifacts: Sequence[Artifact]) -> frozenset[str]:
                 case "rule":
                     asked |= columns_asked(validate_rule(artifact.program["rule"]))
                 case "learned":
-                    from evalpipe.evaluators.learned import LearnedModel
-
-                    asked |= _fields_of_program(LearnedModel.from_program(artifact.program).program)
+                    asked |= _fields_of_program(artifact.learned.program)
                 case "judge":
                     pass
     return frozenset(asked)
@@ -145,12 +144,12 @@ def _scores_of_learned(artifacts: Sequence[Artifact], view: pl.DataFrame) -> dic
     if not places:
         return {}
     # Imported here: who has rules alone does not pay for it.
-    from evalpipe.evaluators.learned import LearnedModel, scores
+    from evalpipe.evaluators.learned import scores
 
     models: dict[int, LearnedModel] = {}
     for place in places:
         with suppress(*_FAULTS):
-            models[place] = LearnedModel.from_program(artifacts[place].program)
+            models[place] = artifacts[place].learned
     try:
         found = scores(list(models.values()), view)
     except _FAULTS:
@@ -192,9 +191,7 @@ def _rule_says(artifact: Artifact, view: pl.DataFrame, flagged: pl.Series | None
 
 
 def _learned_says(artifact: Artifact, view: pl.DataFrame, score: pl.Series | None) -> pl.DataFrame:
-    from evalpipe.evaluators.learned import LearnedModel
-
-    model = LearnedModel.from_program(artifact.program)
+    model = artifact.learned
     if score is None:
         score = pl.Series(model.score(view), dtype=pl.Float64)
     flagged = score >= model.program.threshold

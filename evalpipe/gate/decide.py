@@ -140,7 +140,8 @@ def decide(measured: Sequence[EvaluatorRun], policy: GatePolicy, *, n_cases: int
 
     An evaluator passes at the policy's pass rate over the cases it could judge. One that passes but got worse beyond
     chance and by more than the margin blocks unless `on_regression` says warn; one that could not tell, and more than
-    `max_fault_share` of the cases refused, block unless `on_abstain` says warn. When no evaluator ran at all the answer
+    `max_fault_share` of the cases refused, block unless `on_abstain` says warn. One that is below the pass rate by no
+    more than two runs of the last release differ, which reached it, warns. When no evaluator ran at all the answer
     is abstain. Raises InputError for an MCC that is NaN.
     """
     results = tuple(_result(run, policy) for run in measured)
@@ -214,8 +215,24 @@ def _result(run: EvaluatorRun, policy: GatePolicy) -> EvaluatorResult:
     if pass_rate >= asked:
         said = [f"{counted}, enough by itself ({asked:.0%} is asked).", compared, _link_in_words(link, run), why_not]
         return result("passed", " ".join(filter(None, said)), link, may_block=policy.regressions == "block")
+    if _may_be_noise(run, interval, asked, policy):
+        noise = "The last release reached it, and two runs of one release differ as much: this alone blocks nothing."
+        return result("failed", f"{counted}, {asked:.0%} is asked. {compared} {noise}", may_block=False)
     said = [f"{counted}, {asked:.0%} is asked.", _link_in_words(link, run), compared, why_not]
     return result("failed", " ".join(filter(None, said)), link, may_block=True)
+
+
+def _may_be_noise(run: EvaluatorRun, interval: Interval | None, asked: float, policy: GatePolicy) -> bool:
+    """Whether a pass rate lies below the one asked only as it may when the last release, which reached it, is run again.
+
+    One that is surely below, or that fell in a way which chance seldom brings, is no noise; nor is one that was below
+    before. By the policy of the article nothing is.
+    """
+    compared = run.comparison
+    if policy.regressions == "ignore" or compared is None or interval is None or run.previous_outcome != "passed":
+        return False
+    is_usual = not compared.is_regression and compared.p_worse > policy.gate.noise_chance
+    return is_usual and interval.upper >= asked
 
 
 def _why_it_cannot_tell(run: EvaluatorRun, n_judged: int, n_cases: int, policy: GatePolicy) -> str | None:

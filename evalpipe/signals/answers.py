@@ -28,20 +28,22 @@ _LEFTOVER = (  # what a program leaves where a value should be; ASCII boundaries
 )
 
 
-def answer_features(messages: pl.DataFrame) -> pl.DataFrame:
+def answer_features(messages: pl.DataFrame, *, has_language: bool = True) -> pl.DataFrame:
     """What is answered in the traces of today among `messages` (messages.py), one row each, sorted by trace_id.
 
     n_answer_words (null without an answer); hedges_per_100_words and hedges; n_refusals (sentences that refuse or
     deflect) and refusals; broken_output of the final answer, in the unit of tables.SIGNALS without its JSON case;
     is_json (an object or array) and is_cut_off; language_mismatch, request_language, answer_language; evidence. What
     is null without an answer: n_answer_words, hedges_per_100_words, n_refusals, broken_output, is_json, is_cut_off.
-    Answers to what an earlier trace said already are not counted again.
+    Answers to what an earlier trace said already are not counted again. Without `has_language` nothing is said of
+    languages, which costs half of all this.
     """
     answers = new_answers(messages)
     final = _final_answers(answers)
     found = phrase_frame(answers, "hedging", "refusal")
     whole = _wholeness(final)
-    languages = language_mismatch(_last_pairs(messages, final))
+    pairs = _last_pairs(messages, final)
+    languages = language_mismatch(pairs if has_language else pairs.clear())
     empty_list = pl.lit([], dtype=pl.List(pl.String))
     return (
         messages.filter("is_today")

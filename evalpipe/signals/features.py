@@ -3,6 +3,11 @@
 Nothing here knows what is usual (usual.py) or gives a score (anomaly.py).
 """
 
+import os
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import polars as pl
 
 from evalpipe.ids import content_hash
@@ -24,7 +29,8 @@ _ABSENT = {  # what a trace without such messages has; what is not here is then 
 }
 _LISTS = ("complaints", "hedges", "refusals", "calls", "repeated", "unbacked_claims", "asked_again")
 
-_PARTS = (
+_Part = Callable[[pl.DataFrame], pl.DataFrame]
+_PARTS: tuple[_Part, ...] = (
     request_features,
     answer_features,
     claim_features,
@@ -32,29 +38,58 @@ _PARTS = (
     tool_features,
     source_features,
 )
+_WITHOUT_LANGUAGE: _Part = partial(answer_features, has_language=False)
+_NUMBERS_OF: Mapping[_Part, frozenset[str]] = {
+    request_features: frozenset(
+        {"similarity", "n_times_asked", "n_complaints", "is_left_unanswered", "n_turns"}  # n_turns counts requests
+    ),
+    answer_features: frozenset({"language_mismatch"}),
+    _WITHOUT_LANGUAGE: frozenset({"hedges_per_100_words", "n_refusals", "is_cut_off", "broken_output"}),
+    claim_features: frozenset({"n_claims", "n_unbacked_claims"}),
+    question_features: frozenset({"n_asked_again"}),
+    tool_features: frozenset({"n_repeats", "n_ignored_errors"}),
+    source_features: frozenset({"unsupported", "n_unsupported_numbers"}),
+}
 
 
-def feature_frame(today: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
+NUMBERS: frozenset[str] = frozenset({"session_s", "context_growth", "is_error"}).union(*_NUMBERS_OF.values())
+"""The columns of TRACE_FEATURES that can be counted by themselves."""
+
+
+def feature_frame(
+    today: pl.DataFrame, earlier: pl.DataFrame, *, numbers: Collection[str] | None = None
+) -> pl.DataFrame:
     """TRACE_FEATURES of the TRACES rows `today`, sorted by `draw`, so that a sample of a day is read from its front.
 
     `earlier` are traces before them of the same sessions and users: they make a session longer and a request a second
-    one, and get no row.
+    one, and get no row. With `numbers` there are only these columns, of NUMBERS, beside trace_id; what they do not need
+    is not counted.
     """
     messages = message_frame(today, earlier)
-    parts = [part(messages) for part in _PARTS]
+    asked = _PARTS if numbers is None else [part for part, own in _NUMBERS_OF.items() if not own.isdisjoint(numbers)]
+    # Many of the steps of a part use one core; polars lets go of the interpreter while it works.
+    with ThreadPoolExecutor(min(max(1, len(asked)), os.cpu_count() or 1)) as pool:
+        parts = list(pool.map(lambda part: part(messages), asked))
     features = _sizes(today)
     evidence = []
     for number, part in enumerate(parts):
         evidence.append(pl.col(f"evidence_{number}").fill_null([]))
-        features = features.join(part.rename({"evidence": f"evidence_{number}"}), on="trace_id", how="left")
+        known = [name for name in part.columns if name in features.columns and name != "trace_id"]
+        features = features.join(
+            part.drop(known).rename({"evidence": f"evidence_{number}"}), on="trace_id", how="left"
+        )
+    absent = {name: value for name, value in _ABSENT.items() if name in features.columns}
+    features = features.with_columns(pl.col(name).fill_null(value) for name, value in absent.items())
+    features = features.join(_sessions(today, earlier), on="session_key", how="left").sort(
+        "session_key", "start_unix_ns", "trace_id"
+    )
+    if numbers is not None:
+        so_far = _session_so_far() if "n_new_requests" in features.columns else _session_so_far()[1:]
+        return features.with_columns(so_far).sort("draw", "trace_id").select("trace_id", *numbers)
     return TRACE_FEATURES.conform(
         features.with_columns(
-            *(pl.col(name).fill_null(value) for name, value in _ABSENT.items()),
-            *(pl.col(name).fill_null([]) for name in _LISTS),
-            evidence=pl.concat_list(evidence),
+            *(pl.col(name).fill_null([]) for name in _LISTS), evidence=pl.concat_list(evidence)
         )
-        .join(_sessions(today, earlier), on="session_key", how="left")
-        .sort("session_key", "start_unix_ns", "trace_id")
         .with_columns(*_session_so_far())
         .sort("draw", "trace_id")
     )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from evalpipe.errors import InputError
 from evalpipe.gate.decide import EvaluatorRun, GatePolicy, decide, role_of
+from evalpipe.quality.comparison import Comparison
 from evalpipe.settings import GateSettings
 
 POLICY = GatePolicy()
@@ -192,3 +193,40 @@ def test_a_demoted_evaluator_blocks_nothing_and_the_gate_says_why():
     decision = decide([ran(n_pass=5, n_fail=5, demotion=fell), ran(evaluator_id="ev_2")], POLICY)
     assert (decision.decision, decision.results[0].role) == ("pass", "monitoring")
     assert f"It only monitors: demoted: {fell}." in decision.warnings[0]
+
+
+def beside(p_worse=0.3, **fields) -> Comparison:
+    """The last release passed 85 % of 20 cases on the same inputs, unless `fields` say otherwise."""
+    same = {"way": "paired", "release": "1.0", "pass_rate": 0.85, "n": 20, "change": -0.1, "is_regression": False}
+    return Comparison(**same | {"p_worse": p_worse} | fields)
+
+
+BELOW = {"n_pass": 15, "n_fail": 5, "previous_outcome": "passed"}  # 75 %, Wilson 53 to 89 %
+
+
+def test_a_rate_below_by_no_more_than_runs_of_one_release_differ_warns():
+    decision = decide([ran(**BELOW, comparison=beside())], POLICY)
+    result = decision.results[0]
+    assert (decision.decision, result.outcome, result.link, result.is_blocking) == ("pass", "failed", None, False)
+    assert "this alone blocks nothing" in decision.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"comparison": beside(p_worse=0.05)},  # such a fall is rare
+        {"comparison": beside(is_regression=True)},
+        {"previous_outcome": "failed"},
+        {"previous_outcome": None},
+        {"comparison": None},
+        {"n_pass": 150, "n_fail": 60},  # 71 %, Wilson 65 to 77 %: surely below
+    ],
+)
+def test_any_other_rate_below_blocks(fields):
+    decision = decide([ran(**BELOW | {"comparison": beside()} | fields)], POLICY)
+    assert decision.decision == "block"
+
+
+def test_by_the_article_a_rate_below_blocks_whatever_the_last_release_did():
+    article = GatePolicy(gate=GateSettings(policy="article"))
+    assert decide([ran(**BELOW, comparison=beside())], article).decision == "block"
