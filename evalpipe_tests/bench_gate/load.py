@@ -4,7 +4,7 @@ Traffic is the demo's, whose failures are known; the evaluators are fitted on th
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -57,6 +57,12 @@ class Traffic(NamedTuple):
 def make_home(root: Path, sizes: SuiteSizes) -> list[Artifact]:
     """A home at `root` whose tables hold a suite of blocking quality, and nothing else; the suite."""
     suite = suite_of(sizes)
+    make_home_of(root, suite)
+    return suite
+
+
+def make_home_of(root: Path, suite: Sequence[Artifact]) -> None:
+    """The same, with this suite."""
     lake = Lake(root / "lake")
     rows = [
         {
@@ -93,7 +99,6 @@ def make_home(root: Path, sizes: SuiteSizes) -> list[Artifact]:
     lake.append_new(EVALUATORS, evaluators)
     lake.append_new(EVALUATOR_QUALITY, EVALUATOR_QUALITY.conform(quality))
     lake.append_new(ISSUES, ISSUES.conform(issues))
-    return suite
 
 
 def suite_of(sizes: SuiteSizes) -> list[Artifact]:
