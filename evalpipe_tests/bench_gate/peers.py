@@ -116,8 +116,8 @@ def _promptfoo(place: Path, peers: Path | None, outputs: list[str]) -> tuple[Ran
     }
     (place / "promptfooconfig.json").write_text(json.dumps(config), encoding="utf-8")
     command = [_promptfoo_of(peers), "eval", "-c", "promptfooconfig.json", "--no-cache", "--no-table"]
-    options = ["--no-progress-bar", "--no-write", "-j", "4", "-o", "out.json", "-o", "out.junit.xml"]
-    env = {"PROMPTFOO_DISABLE_TELEMETRY": "1", "PROMPTFOO_DISABLE_UPDATE": "1", "PROMPTFOO_CONFIG_DIR": str(place)}
+    options = ["--no-progress-bar", "-j", "4", "-o", "out.json", "-o", "out.junit.xml"]
+    env = {"PROMPTFOO_DISABLE_TELEMETRY": "1", "PROMPTFOO_DISABLE_UPDATE": "1", "LOG_LEVEL": "error", "PROMPTFOO_CONFIG_DIR": str(place)}
     ran = run([*command, *options], place, env)
     if ran.exit_code not in (0, _PROMPTFOO_FAILED):
         raise EvalpipeError(f"promptfoo exited with {ran.exit_code}: {ran.said}")
