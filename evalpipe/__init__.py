@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     )
     from evalpipe.gate.suite import GeneratedEval, run_eval_suite
 
+__version__ = "0.1.0"
+
 __all__ = [
     "ArtifactError",
     "EvalpipeError",

@@ -8,12 +8,10 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from http.client import HTTPException, responses
+from http.client import responses
 from itertools import accumulate
 from typing import Any, NamedTuple
-from urllib.error import HTTPError, URLError
 from urllib.parse import quote
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import polars as pl
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_exponential
@@ -23,6 +21,7 @@ from evalpipe.ids import content_hash
 from evalpipe.issues.events import PIPELINE
 from evalpipe.issues.replay import Issues, replay, root_of
 from evalpipe.lake.store import Lake
+from evalpipe.outgoing import UnreachableError, send
 from evalpipe.settings import AlertSettings
 from evalpipe.tables import EVALUATOR_HEALTH, EVALUATORS, GATE_RUNS, ISSUE_EVENTS
 
@@ -254,27 +253,15 @@ def untold(alerts: Sequence[Alert], told: Collection[str], since: datetime | Non
     return [alert for alert in alerts if alert.key not in told and (since is None or alert.at >= since)]
 
 
-class _NoRedirects(HTTPRedirectHandler):
-    """An address that moved is for the user to change: what is told goes to no other."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
-
-
 def _post_once(address: str, body: bytes, timeout_s: float) -> None:
     try:
-        request = Request(address, data=body, headers={"Content-Type": "application/json"}, method="POST")
-        with build_opener(_NoRedirects).open(request, timeout=timeout_s):
-            return
-    except HTTPError as error:
-        code = error.code
-        error.close()
-    except (URLError, OSError, HTTPException, ValueError) as error:
-        # Of the error only its kind is told: its text may hold the address.
-        kind = type(error.reason if isinstance(error, URLError) else error).__name__
-        raise UndeliveredError(f"the webhook cannot be reached ({kind}); it is tried again") from None
-    said = f"the webhook answered {code} {responses.get(code, 'without a reason')}; it is tried again"
-    raise (_RefusedError if code in _CANNOT_TAKE else UndeliveredError)(said) from None
+        answer = send("POST", address, headers={"Content-Type": "application/json"}, body=body, timeout_s=timeout_s)
+    except UnreachableError as error:
+        raise UndeliveredError(f"the webhook cannot be reached ({error}); it is tried again") from None
+    if not answer.is_taken:
+        reason = responses.get(answer.status, "without a reason")
+        said = f"the webhook answered {answer.status} {reason}; it is tried again"
+        raise (_RefusedError if answer.status in _CANNOT_TAKE else UndeliveredError)(said)
 
 
 def _url(alert: Alert, settings: AlertSettings) -> str | None:

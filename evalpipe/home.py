@@ -47,12 +47,9 @@ class Home:
     @cached_property
     def redactor(self) -> "Redactor":
         """What is redacted here; its key is made on first use."""
-        from evalpipe.redaction.key import redaction_key
-        from evalpipe.redaction.redactor import Redactor
-        from evalpipe.redaction.tables import all_detectors
+        from evalpipe.redaction.redactor import redactor_at
 
-        settings = self.settings.redaction
-        return Redactor(settings, redaction_key(self.root / "redaction.key") if all_detectors(settings) else b"")
+        return redactor_at(self.root, self.settings.redaction)
 
     @cached_property
     def reading(self) -> "Reading":
@@ -91,7 +88,9 @@ class Home:
         """Digests of the tokens with which reviewers sign in."""
         return self.root / "review-tokens.json"
 
-    def ingest(self, paths: Sequence[Path], *, now: datetime, progress: Callable[[int], None] | None = None) -> "Landed":
+    def ingest(
+        self, paths: Sequence[Path], *, now: datetime, progress: Callable[[int], None] | None = None
+    ) -> "Landed":
         """Land OTLP files; what is refused goes to `rejections`. Raises InputError."""
         from evalpipe.otlp.on_lake import ingest
 

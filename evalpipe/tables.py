@@ -187,6 +187,9 @@ TRACES = Table(
 CLOSED = ~pl.col("is_open").fill_null(False)
 """Of TRACES: those to which nothing more is expected. Half a trace is neither judged nor read by people."""
 
+PRODUCTION = CLOSED & pl.col("gate_ref").is_null()
+"""Of TRACES: what users did. What CI replays for a gate is judged by the gate alone, and is in no rate and no queue."""
+
 SESSIONS = Table(
     "sessions",
     "The traces that share session.id.",
@@ -776,6 +779,9 @@ GATE_RUNS = Table(
         Column("baseline_release", pl.String, "that release"),
         Column("asked_by", pl.String, "cli, dagster, or the name of the webhook's secret"),
         Column("commit", pl.String, "commit of the application, as CI named it"),
+        Column(
+            "cost_usd", pl.Float64, "what models charged for the verdicts; null: none was asked, or a price unknown"
+        ),
     ),
 )
 
@@ -882,7 +888,7 @@ REJECTIONS = Table(
     ("rejection_id",),
     (
         _must("rejection_id", pl.String, "content hash"),
-        _must("kind", pl.String, "file, payload, span or annotation"),
+        _must("kind", pl.String, "file, payload, span, annotation or case"),
         _must("source", pl.String, "file, client or segment"),
         Column("location", pl.String, "line, task, record, payload or span in the source"),
         _must("reason", pl.String, "what is wrong and what next"),

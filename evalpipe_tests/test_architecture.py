@@ -15,10 +15,12 @@ ROOT = Path(evalpipe.__file__).parent
 
 ROOMS = (
     "errors",
+    "extras",
     "ids",
     "settings",
     "tables",
     "files",
+    "outgoing",
     "pages",
     "redaction",
     "ranges",
@@ -49,6 +51,8 @@ ROOMS = (
     "walkthrough",
     "cli",
     "__main__",
+    "pytest_gate",
+    "pytest_plugin",
 )
 """Each room imports only from rooms before it."""
 
@@ -73,6 +77,7 @@ LIBRARIES = {
     "typer": {"cli"},
     "rich": {"cli", "gate"},
     "altair": {"report"},
+    "pytest": {"pytest_gate", "pytest_plugin"},
     "jinja2": {"pages", "report", "web"},
 }
 

@@ -30,10 +30,10 @@ from evalpipe.tables import (
     ANNOTATIONS,
     BACKTESTS,
     CANDIDATES,
-    CLOSED,
     EVALUATOR_QUALITY,
     EVALUATORS,
     ISSUE_EVENTS,
+    PRODUCTION,
     TRACES,
     VERDICT_COUNTS,
     VERDICTS,
@@ -108,7 +108,7 @@ def backtest(
 def _releases(lake: Lake) -> pl.DataFrame:
     first = (
         lake.scan(TRACES)
-        .filter(CLOSED)
+        .filter(PRODUCTION)
         .group_by("service_name", release=pl.col("service_version").fill_null(""))
         .agg(first_seen=utc_of(pl.col("start_unix_ns").min()))
         .collect()
@@ -117,7 +117,7 @@ def _releases(lake: Lake) -> pl.DataFrame:
 
 
 def _require_traffic(lake: Lake, first: date, last: date) -> None:
-    days = lake.scan(TRACES).filter(CLOSED).select("day")
+    days = lake.scan(TRACES).filter(PRODUCTION).select("day")
     if not days.filter(pl.col("day").is_between(first, last)).head(1).collect().is_empty():
         return
     oldest, newest = days.select(oldest=pl.col("day").min(), newest=pl.col("day").max()).collect().row(0)
@@ -195,7 +195,7 @@ def _judged(
     days = pl.date_range(begin, last, eager=True).to_list()
     n_weeks = -(-len(days) // 7)
     in_range = pl.col("day").is_between(begin, last)
-    with_traffic = set(lake.scan(TRACES).filter(in_range, CLOSED).select("day").unique().collect()["day"])
+    with_traffic = set(lake.scan(TRACES).filter(in_range, PRODUCTION).select("day").unique().collect()["day"])
     parts: list[_Day] = []
     for number, day in enumerate(days):
         on_day = wanted.filter(pl.col("first") <= day, pl.col("until") > day).select(_VERSION).sort(_VERSION)
@@ -215,7 +215,7 @@ def _day(lake: Lake, day: date, artifacts: Sequence[Artifact], annotated: pl.Dat
     on_day = pl.col("day") == day
     started = (
         lake.scan(TRACES)
-        .filter(on_day, CLOSED)
+        .filter(on_day, PRODUCTION)
         .select("trace_id", "session_id", "start_unix_ns", "service_name", "service_version")
         .collect()
         .sort("trace_id")

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from evalpipe.cli import annotate, demo, generate, iterate, observe
+from evalpipe.cli.gate import gate
 from evalpipe.cli.issues import issues
 from evalpipe.cli.reviewers import reviewers
 from evalpipe.errors import EvalpipeError
+from evalpipe.extras import missing_part
 
 app = typer.Typer(
     name="evalpipe",
@@ -45,7 +47,7 @@ app.add_typer(issues, name="issues")
 app.command()(generate.generate)
 app.add_typer(generate.evaluators, name="evaluators")
 app.command()(generate.prune)
-app.command()(iterate.gate)
+app.command()(gate)
 app.add_typer(iterate.cases, name="cases")
 app.command()(iterate.coverage)
 app.command()(iterate.report)
@@ -54,7 +56,9 @@ app.command()(observe.maintain)
 
 
 def main() -> None:
-    """The console script. An EvalpipeError becomes one line and its exit code; anything else is a bug, and is shown."""
+    """The console script. An EvalpipeError becomes one line and its exit code, and so does a part that is not
+    installed; anything else is a bug, and is shown.
+    """
     # Nothing leaves the machine: these are read when dagster, litellm and dspy are first imported.
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -63,6 +67,12 @@ def main() -> None:
     except EvalpipeError as error:
         print(f"evalpipe: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        words = missing_part(error, "this command", is_portable="--suite" in sys.argv)
+        if words is None:
+            raise
+        print(f"evalpipe: {words}", file=sys.stderr)
+        sys.exit(2)
     except BrokenPipeError:
         # The reader of a pipe, such as head, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

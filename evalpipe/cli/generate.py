@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from evalpipe.cli.show import AsJson, home_of, interval, progress, show, tell, write_or_print
+from evalpipe.cli.show import AsJson, home_of, interval, progress, show, tell
 
 evaluators = typer.Typer(no_args_is_help=True, help="The generated checks: one per issue, in versions.")
 
@@ -143,12 +143,34 @@ def history(
 @evaluators.command("export")
 def export(
     context: typer.Context,
-    evaluator_id: EvaluatorId,
-    version: Annotated[int | None, typer.Option(help="Default: the newest.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="File. Default: standard output.")] = None,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder that suite.json is written to, or a file that ends in .json.")
+    ],
 ) -> None:
-    """The artifact as JSON: data that any program can read, checked by a published schema."""
-    write_or_print(_artifact(context, evaluator_id, version).to_json(), out, evaluator_id)
+    """Write the suite as one JSON file with checksums, which gates cases where there is no home.
+
+    What is in it is said by a published schema. One artifact: `evalpipe evaluators show EV_ID --json`.
+
+    Example: `evalpipe evaluators export build`, then `evalpipe gate --suite build/suite.json --cases cases.jsonl`
+    """
+    from datetime import UTC, datetime
+
+    from evalpipe.errors import InputError
+    from evalpipe.files import write_whole
+    from evalpipe.gate.bundle import FILE_NAME
+    from evalpipe.gate.on_lake import exported_suite
+
+    if folder.name.startswith("ev_") and not folder.exists():
+        raise InputError(
+            f"{folder} looks like an evaluator, and export takes a folder. For one artifact: "
+            f"evalpipe evaluators show {folder} --json; for a folder of this name: evalpipe evaluators export "
+            f"{folder}/{FILE_NAME}"
+        )
+    home = home_of(context)
+    text = exported_suite(home.lake, home.settings, datetime.now(UTC))
+    path = folder if folder.suffix == ".json" else folder / FILE_NAME
+    write_whole(path, text)
+    tell(f"wrote the suite to {path}")
 
 
 @evaluators.command("run")

@@ -1,69 +1,42 @@
-"""Iterate from the command line: the gate, the cases that CI replays, the coverage report, the backtest."""
+"""Iterate from the command line: the cases that CI replays, the coverage report, the backtest."""
 
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from evalpipe.cli.show import AsJson, home_of, out, progress, show, tell, write_or_print
+from evalpipe.cli.show import AsJson, home_of, progress, show, tell, write_or_print
 
 cases = typer.Typer(no_args_is_help=True, help="Regression inputs for CI.")
 
 File = Path | None
-
-
-def gate(
-    context: typer.Context,
-    cases: Annotated[File, typer.Option(help="Cases to judge: JSONL or CSV with input and output.")] = None,
-    release: Annotated[str | None, typer.Option(help="Judge the traces of this service.version instead.")] = None,
-    junit: Annotated[File, typer.Option(help="Write JUnit XML here.")] = None,
-    markdown: Annotated[File, typer.Option(help="Write a Markdown summary here.")] = None,
-    json_file: Annotated[File, typer.Option("--json", help="Write the decision as JSON here; - prints it.")] = None,
-) -> None:
-    """May this release ship? Exit 0 yes, 1 no, 2 could not decide.
-
-    Examples: `evalpipe gate --cases cases.jsonl --junit gate.xml`, `evalpipe gate --release 1.4.0`
-    """
-    from datetime import UTC, datetime
-
-    from evalpipe.gate.on_lake import gate as decide
-    from evalpipe.gate.render.decision import decision_json
-    from evalpipe.gate.render.junit import junit_xml
-    from evalpipe.gate.render.markdown import markdown as as_markdown
-    from evalpipe.gate.render.terminal import terminal
-    from evalpipe.gate.request import GateRequest
-
-    home = home_of(context)
-    request = GateRequest(cases=cases, release=release)
-    outcome = decide(home.lake, home.artifacts, request, settings=home.settings, now=datetime.now(UTC))
-    for path, render in ((junit, junit_xml), (markdown, as_markdown)):
-        if path is not None:
-            path.write_text(render(outcome), encoding="utf-8")
-    if json_file is not None and str(json_file) != "-":
-        json_file.write_text(decision_json(outcome), encoding="utf-8")
-    if str(json_file) == "-":
-        print(decision_json(outcome))
-    else:
-        out.print(terminal(outcome))
-    raise typer.Exit(outcome.decision.exit_code)
+CaseFormat = Literal["jsonl", "promptfoo", "inspect", "deepeval"]
 
 
 @cases.command("export")
 def export_cases(
     context: typer.Context,
     out_file: Annotated[File, typer.Option("--out", "-o", help="File. Default: standard output.")] = None,
+    issues: Annotated[
+        list[str] | None, typer.Option("--issue", help="Of this issue; may be repeated. Default: all open or solved.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Per issue at most so many failures, near misses and controls each.")
+    ] = None,
+    form: Annotated[CaseFormat, typer.Option("--format", help="What reads them.")] = "jsonl",
 ) -> None:
-    """The inputs that CI replays against a new release: per issue, annotated failures and healthy controls, as JSONL.
+    """The inputs that CI replays against a new release: per issue annotated failures, near misses, healthy controls.
 
     Example: `evalpipe cases export --out cases.jsonl`, answer each input with the new release, put the answer into
     `output`, then `evalpipe gate --cases cases.jsonl`
     """
+    from evalpipe.gate.exchange import FORMATS
     from evalpipe.gate.on_lake import regression_cases
 
-    text = regression_cases(home_of(context).lake)
-    write_or_print(text, out_file, f"{text.count(chr(10))} cases")
+    found = regression_cases(home_of(context).lake, issues or (), limit=limit)
+    write_or_print(FORMATS[form](found), out_file, f"{len(found)} cases")
 
 
 def coverage(context: typer.Context, as_json: AsJson = False) -> None:

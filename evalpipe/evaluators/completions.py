@@ -14,6 +14,7 @@ from typing import Any
 from evalpipe.errors import EvaluatorFaultError, ModelBusyError, ModelDownError, PromptTooLongError
 from evalpipe.evaluators.answers import AnswerCache, StoredAnswer
 from evalpipe.evaluators.ledger import Ledger
+from evalpipe.extras import missing_part
 from evalpipe.ids import content_hash
 from evalpipe.settings import LlmSettings
 
@@ -162,9 +163,14 @@ def _engine(model: str, settings: LlmSettings) -> Any:
     """dspy's engine for LiteLLM: one attempt a call. Its other engine waits as long as a Retry-After header says."""
     # Both libraries otherwise fetch a price list from the internet at their first call.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    import litellm
-    from dspy.clients.engines import LiteLLMEngine  # which turns telemetry off
-    from litellm.exceptions import BadRequestError
+    try:
+        import litellm
+        from dspy.clients.engines import LiteLLMEngine  # which turns telemetry off
+        from litellm.exceptions import BadRequestError
+    except ModuleNotFoundError as error:
+        if (words := missing_part(error, "a judge", is_portable=True)) is None:
+            raise
+        raise ModelDownError(f"model {model}: {words}") from error
 
     litellm.suppress_debug_info = True
     logging.getLogger("LiteLLM").setLevel(logging.WARNING)  # it tells of every call

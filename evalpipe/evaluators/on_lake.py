@@ -21,7 +21,6 @@ from evalpipe.quality.coverage import latest_quality
 from evalpipe.quality.drift import demotions
 from evalpipe.settings import MonitorSettings, QualitySettings, Settings
 from evalpipe.tables import (
-    CLOSED,
     EVALUATOR_HEALTH,
     EVALUATOR_QUALITY,
     EVALUATORS,
@@ -29,6 +28,7 @@ from evalpipe.tables import (
     ISSUES,
     LABELS,
     PREVALENCE,
+    PRODUCTION,
     SETTLED,
     TRACE_FEATURES,
     TRACES,
@@ -108,7 +108,7 @@ def verdicts_on(lake: Lake, day: date, artifacts: Sequence[Artifact], settings: 
     )
     said = lake.read(VERDICTS, on_day)
     others = said.join(judges, on=judges.columns, how="anti")
-    traces = lake.read(TRACES, on_day, CLOSED).sort("trace_id")
+    traces = lake.read(TRACES, on_day, PRODUCTION).sort("trace_id")
     if not artifacts or traces.is_empty():
         return DayOfVerdicts(others, 0, 0, 0)
     features = features_of(lake, traces)

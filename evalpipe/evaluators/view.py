@@ -74,8 +74,8 @@ def evaluator_view(
         counting = pool.submit(feature_frame, lacking, TRACES.empty(), numbers=wanted)
         view = view_frame(traces, fields=fields)
         counted = counting.result()
-    numbers = pl.concat(
-        frame.select("trace_id", pl.col(wanted).cast(pl.Float64)) for frame in (known, counted)
-    ).unique("trace_id", keep="first")
+    numbers = pl.concat(frame.select("trace_id", pl.col(wanted).cast(pl.Float64)) for frame in (known, counted)).unique(
+        "trace_id", keep="first"
+    )
     joined = view.join(numbers, on="trace_id", how="left", maintain_order="left")
     return joined.select(pl.exclude("transcript"), "transcript")

@@ -4,7 +4,7 @@ The statistics are quality/comparison.py; what a fall leads to is decide.py.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -114,12 +114,14 @@ def compare_counted(
             changed = f"its evaluator changed since, from version {before['version']} to {run.version}"
             compared[run.evaluator_id] = Compared(None, changed)
             continue
-        found = _of_pairs(run, turned, baseline.release) or _of_shares(run, n_effective, before, baseline.release)
+        found = _of_pairs(run, turned) or _of_shares(run, n_effective, before)
         if found is None:
             compared[run.evaluator_id] = Compared(None, "other cases were counted there")
             continue
         is_regression = found.p_worse <= chance and -found.change >= settings.regression_margin
-        compared[run.evaluator_id] = Compared(Comparison(**{**vars(found), "is_regression": is_regression}))
+        compared[run.evaluator_id] = Compared(
+            Comparison(release=baseline.release, level=chance, is_regression=is_regression, **found._asdict())
+        )
     return compared
 
 
@@ -144,6 +146,21 @@ def turns(runs: Sequence[EvaluatorRun], cases: pl.DataFrame, before: pl.DataFram
                 len(fails_now), int(fails_then.sum()), int(fails_now.sum()), int((net > 0).sum()), int((net < 0).sum())
             )
     return turned
+
+
+def is_own(run: EvaluatorRun) -> pl.Expr:
+    """Of cases with `issue_ids`: those that the evaluator counts."""
+    return pl.lit(True) if run.n_own is None else pl.col("issue_ids").list.contains(run.issue_id)
+
+
+class _Found(NamedTuple):
+    """What is counted of an evaluator in both releases; the fields are Comparison's."""
+
+    way: Literal["paired", "unpaired"]
+    pass_rate: float
+    n: int
+    change: float
+    p_worse: float
 
 
 _SILENT, _PASSED, _FAILED = -1, 0, 1
@@ -173,25 +190,21 @@ def _paired(cases: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
     return now.join(then, on=["input_hash", "place"])
 
 
-def _of_pairs(run: EvaluatorRun, turned: Mapping[str, Turned], release: str | None) -> Comparison | None:
+def _of_pairs(run: EvaluatorRun, turned: Mapping[str, Turned]) -> _Found | None:
     """On the same inputs; None where too few of the cases have a partner."""
     both = turned.get(run.evaluator_id)
     if both is None or both.n < _MIN_PAIRED * (run.n_pass + run.n_fail):
         return None
-    return Comparison(
+    return _Found(
         way="paired",
-        release=release,
         pass_rate=1 - both.n_then / both.n,
         n=both.n,
         change=(both.n_then - both.n_now) / both.n,
         p_worse=sign_test(both.n_worse, both.n_better),
-        is_regression=False,
     )
 
 
-def _of_shares(
-    run: EvaluatorRun, n_effective: Mapping[str, float], before: Mapping[str, Any], release: str | None
-) -> Comparison | None:
+def _of_shares(run: EvaluatorRun, n_effective: Mapping[str, float], before: Mapping[str, Any]) -> _Found | None:
     """On other inputs; None where one counted its own cases alone and the other did not."""
     if (before["n_own"] is None) != (run.n_own is None):
         return None
@@ -199,14 +212,12 @@ def _of_shares(
     share, share_before = run.n_fail / n, before["n_fail"] / n_before
     worth = max(1, round(n_effective.get(run.evaluator_id, n)))
     worth_before = max(1, round(before["n_effective"] or n_before))
-    return Comparison(
+    return _Found(
         way="unpaired",
-        release=release,
         pass_rate=1 - share_before,
         n=n_before,
         change=share_before - share,
         p_worse=fisher_test(round(share * worth), worth, round(share_before * worth_before), worth_before),
-        is_regression=False,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from evalpipe.errors import InputError
+from evalpipe.pages import counted
 from evalpipe.quality.comparison import Comparison
 from evalpipe.quality.intervals import Interval, wilson
 from evalpipe.quality.trust import may_be_chance, shortfall, status_of
@@ -140,8 +141,7 @@ def decide(measured: Sequence[EvaluatorRun], policy: GatePolicy, *, n_cases: int
 
     An evaluator passes at the policy's pass rate over the cases it could judge. One that passes but got worse beyond
     chance and by more than the margin blocks unless `on_regression` says warn; one that could not tell, and more than
-    `max_fault_share` of the cases refused, block unless `on_abstain` says warn. One that is below the pass rate by no
-    more than two runs of the last release differ, which reached it, warns. When no evaluator ran at all the answer
+    `max_fault_share` of the cases refused, block unless `on_abstain` says warn. When no evaluator ran at all the answer
     is abstain. Raises InputError for an MCC that is NaN.
     """
     results = tuple(_result(run, policy) for run in measured)
@@ -205,34 +205,19 @@ def _result(run: EvaluatorRun, policy: GatePolicy) -> EvaluatorResult:
         return result("abstained", cannot_tell, may_block=gate.on_abstain == "block")
     assert pass_rate is not None
     own = "" if run.n_own is None else "its own "
-    counted = f"{run.name}: {run.n_fail} of {own}{n_judged} cases show it; pass rate {pass_rate:.1%}"
+    shown = "case shows" if n_judged == 1 else "cases show"
+    found = f"{run.name}: {run.n_fail} of {own}{n_judged} {shown} it; pass rate {pass_rate:.1%}"
     compared = _comparison_in_words(run)
     has_got_worse = policy.regressions != "ignore" and run.comparison is not None and run.comparison.is_regression
     if pass_rate >= asked and not has_got_worse:
-        return result("passed", f"{counted}, at least {asked:.0%} is asked.", may_block=False)
+        return result("passed", f"{found}, at least {asked:.0%} is asked.", may_block=False)
     link = _link(run)
     why_not = "" if role == "blocking" else _why_not_blocking(run, policy)
     if pass_rate >= asked:
-        said = [f"{counted}, enough by itself ({asked:.0%} is asked).", compared, _link_in_words(link, run), why_not]
+        said = [f"{found}, enough by itself ({asked:.0%} is asked).", compared, _link_in_words(link, run), why_not]
         return result("passed", " ".join(filter(None, said)), link, may_block=policy.regressions == "block")
-    if _may_be_noise(run, interval, asked, policy):
-        noise = "The last release reached it, and two runs of one release differ as much: this alone blocks nothing."
-        return result("failed", f"{counted}, {asked:.0%} is asked. {compared} {noise}", may_block=False)
-    said = [f"{counted}, {asked:.0%} is asked.", _link_in_words(link, run), compared, why_not]
+    said = [f"{found}, {asked:.0%} is asked.", _link_in_words(link, run), compared, why_not]
     return result("failed", " ".join(filter(None, said)), link, may_block=True)
-
-
-def _may_be_noise(run: EvaluatorRun, interval: Interval | None, asked: float, policy: GatePolicy) -> bool:
-    """Whether a pass rate lies below the one asked only as it may when the last release, which reached it, is run again.
-
-    One that is surely below, or that fell in a way which chance seldom brings, is no noise; nor is one that was below
-    before. By the policy of the article nothing is.
-    """
-    compared = run.comparison
-    if policy.regressions == "ignore" or compared is None or interval is None or run.previous_outcome != "passed":
-        return False
-    is_usual = not compared.is_regression and compared.p_worse > policy.gate.noise_chance
-    return is_usual and interval.upper >= asked
 
 
 def _why_it_cannot_tell(run: EvaluatorRun, n_judged: int, n_cases: int, policy: GatePolicy) -> str | None:
@@ -243,7 +228,7 @@ def _why_it_cannot_tell(run: EvaluatorRun, n_judged: int, n_cases: int, policy: 
         allowed = f"more than {gate.max_fault_share:.0%} is too many to tell"
         reasons.append(f"{_faults_in_words(run)} Of {n_cases} cases, {allowed}.")
     if n_judged < max(1, gate.min_cases):
-        reasons.append(f"{run.name}: {n_judged} cases judged, {max(1, gate.min_cases)} needed to tell.")
+        reasons.append(f"{run.name}: {counted(n_judged, 'case')} judged, {max(1, gate.min_cases)} needed to tell.")
     return " ".join(reasons) or None
 
 
@@ -289,21 +274,24 @@ def _comparison_in_words(run: EvaluatorRun) -> str:
     rate = f"{of} passed {compared.pass_rate:.1%} of {compared.n} {where}"
     if compared.is_regression:
         return f"Worse than before beyond chance (p = {_chance(compared.p_worse)}): {rate}."
+    if compared.change < 0 and compared.p_worse > compared.level:
+        asked = f"below {_chance(compared.level)} is asked"
+        return f"The fall since then may be chance (p = {_chance(compared.p_worse)}, {asked}): {rate}."
     if compared.change < 0:
-        return f"No worse than before beyond chance or by much (p = {_chance(compared.p_worse)}): {rate}."
+        return f"The fall since then is small: {rate}."
     return f"No worse than before: {rate}."
 
 
 def _chance(p: float) -> str:
-    return "below 0.0001" if p < 1e-4 else f"{p:.2g}"
+    return "under 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def _elsewhere_in_words(result: EvaluatorResult) -> str | None:
     run = result.run
     if not run.n_fail_elsewhere:
         return None
-    cases = "1 case" if run.n_fail_elsewhere == 1 else f"{run.n_fail_elsewhere} cases"
-    return f"{run.name}: {cases} of other issues show it too; they are not in its pass rate."
+    cases = counted(run.n_fail_elsewhere, "case")
+    return f"{run.name}: {cases} of other issues show it too, and do not count in its pass rate."
 
 
 def _refused_in_words(n_cases: int, n_refused: int, policy: GatePolicy) -> str | None:
@@ -323,7 +311,7 @@ def _why_not_blocking(run: EvaluatorRun, policy: GatePolicy) -> str:
 
 def _faults_in_words(run: EvaluatorRun) -> str:
     why = f" ({run.fault_reason})" if run.fault_reason else ""
-    return f"{run.name}: {run.n_fault} cases could not be judged{why}."
+    return f"{run.name}: {counted(run.n_fault, 'case')} could not be judged{why}."
 
 
 def _is_worth_saying(result: EvaluatorResult) -> bool:

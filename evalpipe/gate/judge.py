@@ -14,9 +14,10 @@ import polars as pl
 
 from evalpipe.errors import InputError
 from evalpipe.evaluators.catalog import load
+from evalpipe.evaluators.ledger import total_cost
 from evalpipe.evaluators.run import fields_of, run_evaluators
 from evalpipe.evaluators.view import evaluator_view
-from evalpipe.gate.baseline import Baseline, baseline_of, baseline_run, compare, last_outcomes
+from evalpipe.gate.baseline import baseline_of, baseline_run, compare, is_own, last_outcomes
 from evalpipe.gate.cases import Cases, Refused
 from evalpipe.gate.decide import Decision, EvaluatorRun, GatePolicy, decide, role_of
 from evalpipe.gate.members import Member
@@ -71,12 +72,11 @@ def judge_cases(
     now: datetime,
     features: pl.DataFrame | None = None,
     history: History | None = None,
-    baseline: Baseline | None = None,
 ) -> GateOutcome:
     """May a release that answered so ship?
 
     `features` are TRACE_FEATURES of traces whose sessions are known. Evaluators that have no role are not run. The last
-    release is found in `history`, unless `baseline` is given. Where no release is asked for and all cases state one
+    release is found in `history`. Where no release is asked for and all cases state one
     version, that is the release. The gate_id is a hash of the cases, the suite with its standing, the policy, the
     release and the baseline: the same question has the same id. Raises InputError without cases, ArtifactError for an
     artifact that is not what its row says.
@@ -88,8 +88,8 @@ def judge_cases(
     release = asked.release or (versions[0] if len(versions) == 1 else None)
     policy = GatePolicy(gate=settings.gate, quality=settings.quality)
     question_id = _question_id(cases, suite, policy, release)
-    if baseline is None and (found := baseline_run(history.runs, question_id, release)) is not None:
-        baseline = baseline_of(found, history.results, history.cases)
+    last = baseline_run(history.runs, question_id, release)
+    baseline = None if last is None else baseline_of(last, history.results, history.cases)
     gate_id = GateId("gate_" + content_hash([question_id, None if baseline is None else baseline.gate_id]))
 
     verdicts = _verdicts(traces, suite, policy, features, settings)
@@ -125,6 +125,7 @@ def judge_cases(
         "baseline_release": None if baseline is None else baseline.release,
         "asked_by": asked.by,
         "commit": asked.commit,
+        "cost_usd": _cost_usd(suite, verdicts),
     }
     return GateOutcome(
         GATE_RUNS.conform(pl.DataFrame([run], schema=GATE_RUNS.schema)),
@@ -147,7 +148,7 @@ def _question_id(cases: Cases, suite: Sequence[Member], policy: GatePolicy, rele
     question: list[Any] = [
         hashlib.sha256(lines.getvalue()).hexdigest(),
         [[*(getattr(member.run, name) for name in standing), member.artifact_sha256] for member in suite],
-        policy.gate.model_dump(exclude={"otlp_endpoint"}),
+        policy.gate.model_dump(),
         policy.quality.model_dump(),
         release,
         len(cases.refused),
@@ -174,6 +175,13 @@ def _verdicts(
     artifacts = [load(member.artifact, member.artifact_sha256) for member in asked]
     view = evaluator_view(traces, features, fields=fields_of(artifacts))
     return run_evaluators(artifacts, view, llm=settings.llm)
+
+
+def _cost_usd(suite: Sequence[Member], verdicts: pl.DataFrame) -> float | None:
+    """What the verdicts of judges cost; a fault costs what nobody knows, and is passed over."""
+    judges = [member.run.evaluator_id for member in suite if member.run.kind == "judge"]
+    given = verdicts.filter(pl.col("evaluator_id").is_in(judges), pl.col("outcome") != "fault")
+    return total_cost(given["cost_usd"].to_list())
 
 
 def _case_frame(cases: Cases, verdicts: pl.DataFrame, gate_id: str, now: datetime) -> pl.DataFrame:
@@ -249,8 +257,7 @@ def _worth(run: EvaluatorRun, kept: pl.DataFrame) -> float:
     """How many independent cases the judged ones are worth: those of one session are alike."""
     me = run.evaluator_id
     is_fail = pl.col("failed").list.contains(me)
-    is_mine = pl.lit(True) if run.n_own is None else pl.col("issue_ids").list.contains(run.issue_id)
-    judged = kept.filter(is_mine, is_fail | pl.col("passed").list.contains(me))
+    judged = kept.filter(is_own(run), is_fail | pl.col("passed").list.contains(me))
     if judged["session_id"].null_count() == judged.height:
         return float(judged.height)
     by_session = judged.group_by(pl.coalesce("session_id", "case_id")).agg(is_fail.sum(), n=pl.len())

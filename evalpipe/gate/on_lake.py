@@ -1,27 +1,31 @@
 """The gate over the lake: the suite as it stands, cases from a file or a release, the decision kept for ever."""
 
-import json
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from evalpipe.errors import InputError, StateError
 from evalpipe.evaluators.on_lake import features_of, labelled_traces, standing
 from evalpipe.files import write_whole
-from evalpipe.gate.cases import cases_of_traffic, read_cases
+from evalpipe.gate.bundle import bundle_json
+from evalpipe.gate.cases import case_rejections, cases_of_traffic, read_cases
 from evalpipe.gate.judge import Asked, GateOutcome, History, judge_cases
 from evalpipe.gate.members import Member, members_of
 from evalpipe.gate.render.decision import decision_json
 from evalpipe.gate.render.junit import junit_xml
 from evalpipe.gate.render.markdown import markdown
 from evalpipe.gate.replay import cases_of
-from evalpipe.gate.request import GateRequest
+from evalpipe.gate.request import GateRequest, settled
 from evalpipe.ids import is_safe_name
 from evalpipe.lake.store import Lake
-from evalpipe.settings import Settings
+from evalpipe.redaction.redactor import redactor_at
+from evalpipe.settings import GateSettings, Settings
 from evalpipe.tables import (
     ANNOTATIONS,
+    CLOSED,
     EVALUATOR_HEALTH,
     EVALUATOR_QUALITY,
     EVALUATORS,
@@ -30,22 +34,29 @@ from evalpipe.tables import (
     GATE_RUNS,
     ISSUES,
     LABELS,
+    REJECTIONS,
     TRACES,
+    VERDICTS,
 )
+from evalpipe.traces.prices import load_prices
+from evalpipe.traces.spans import Reading
 
 
 def gate(lake: Lake, artifacts: Path, request: GateRequest, *, settings: Settings, now: datetime) -> GateOutcome:
     """Judge what the request names with the suite as it stands; keep the decision.
 
-    The decision is in `gate_runs`, `gate_results` and `gate_cases`, and in files under `artifacts`/gates/ID. The same
-    question has the same gate_id and is kept once. Raises InputError for unusable cases, StateError for a release never
-    seen or an empty suite; nothing is written then.
+    The decision is in `gate_runs`, `gate_results` and `gate_cases`, and in files under `artifacts`/gates/ID; refused
+    cases are in `rejections`. The same question has the same gate_id and is kept once. Raises InputError for unusable
+    cases, StateError for a release never seen or an empty suite; nothing is written then.
     """
     settings = settled(settings, request)
+    rejections = REJECTIONS.empty()
     if request.cases is not None:
-        cases, features = read_cases(request.cases, is_strict=request.is_strict), None
+        reading = _reading(settings)
+        cases, features = read_cases(request.cases, is_strict=request.is_strict, reading=reading), None
+        rejections = reading.redactor.rejections(case_rejections(cases, source=request.cases.name, now=now))
     else:
-        cases = cases_of_traffic(traces_of(lake, request))
+        cases = cases_of_traffic(traces_of(lake, request, settings.gate))
         features = features_of(lake, cases.traces)
     outcome = judge_cases(
         cases,
@@ -56,19 +67,13 @@ def gate(lake: Lake, artifacts: Path, request: GateRequest, *, settings: Setting
         settings=settings,
         now=now,
     )
+    lake.append_new(REJECTIONS, rejections)
     # The run comes last: a gate that is in gate_runs is whole.
     lake.append_new(GATE_CASES, outcome.cases)
     lake.append_new(GATE_RESULTS, outcome.results)
     _write_files(artifacts, outcome)
     lake.append_new(GATE_RUNS, outcome.run)
     return outcome
-
-
-def settled(settings: Settings, request: GateRequest) -> Settings:
-    """The settings with what the request says otherwise."""
-    asked = {"policy": request.policy, "on_abstain": request.on_abstain}
-    said = {name: value for name, value in asked.items() if value is not None}
-    return settings.model_copy(update={"gate": settings.gate.model_copy(update=said)})
 
 
 def suite_of(lake: Lake, settings: Settings) -> tuple[Member, ...]:
@@ -82,39 +87,75 @@ def suite_of(lake: Lake, settings: Settings) -> tuple[Member, ...]:
     return members_of(suite, lake.read(ISSUES))
 
 
-def traces_of(lake: Lake, request: GateRequest) -> pl.DataFrame:
-    """The TRACES that the request names by release or reference. Raises StateError when there are none."""
-    if request.gate_ref is None:
-        return release_traces(lake, str(request.release))
-    traces = lake.read(TRACES, pl.col("gate_ref") == request.gate_ref)
-    if traces.is_empty():
-        raise StateError(
+def exported_suite(lake: Lake, settings: Settings, now: datetime) -> str:
+    """The suite as it stands, as one file that travels: see bundle.py. Raises StateError where there is none."""
+    return bundle_json(suite_of(lake, settings), lake.read(GATE_RUNS), lake.read(GATE_RESULTS), settings, now)
+
+
+def traces_of(lake: Lake, request: GateRequest, settings: GateSettings) -> pl.DataFrame:
+    """The TRACES that the request names by release, by reference or by both, the newest `max_traces` of them.
+
+    Raises StateError when there are none, saying which there are.
+    """
+    keys = lake.scan(TRACES).filter(_is_asked_for(request)).select("day", "trace_id", "start_unix_ns")
+    newest = keys.collect().sort("start_unix_ns", "trace_id").tail(settings.max_traces)
+    if newest.is_empty():
+        raise StateError(_nothing_of(lake, request))
+    days, ids = (newest[name].unique().implode() for name in ("day", "trace_id"))
+    return lake.read(TRACES, pl.col("day").is_in(days), pl.col("trace_id").is_in(ids))
+
+
+def n_arrived(lake: Lake, request: GateRequest) -> int:
+    """How many of the traces that the request names could be judged now."""
+    return int(lake.scan(TRACES).filter(_is_asked_for(request)).select(pl.len()).collect().item())
+
+
+def _is_asked_for(request: GateRequest) -> pl.Expr:
+    """Of TRACES: those that the request names. One that may still grow is there when its root has come."""
+    named = {"service_version": request.release, "gate_ref": request.gate_ref}
+    is_named = pl.all_horizontal(pl.col(name) == value for name, value in named.items() if value is not None)
+    return is_named & (CLOSED | ~pl.col("defects").list.contains("missing_root"))
+
+
+def _nothing_of(lake: Lake, request: GateRequest) -> str:
+    if request.gate_ref is not None:
+        return (
             f"no trace has the resource attribute evalpipe.gate.id={request.gate_ref}. Set it where the application is "
-            "replayed (OTEL_RESOURCE_ATTRIBUTES=evalpipe.gate.id=...), and run evalpipe run, or gate with --wait"
+            f"replayed (OTEL_RESOURCE_ATTRIBUTES=evalpipe.gate.id={request.gate_ref}), then evalpipe run, or wait for "
+            "the traces: evalpipe gate --wait"
         )
-    return traces
+    known = lake.scan(TRACES).select(pl.col("service_version").drop_nulls().unique()).collect()
+    versions = ", ".join(sorted(known["service_version"])) or "none"
+    return (
+        f"release {request.release} was never seen; versions seen: {versions}. "
+        "Check service.version of the exporter, and run evalpipe run after ingesting its traffic"
+    )
 
 
-def release_traces(lake: Lake, release: str) -> pl.DataFrame:
-    """The TRACES that a service version emitted. Raises StateError when there are none, naming those there are."""
-    traces = lake.read(TRACES, pl.col("service_version") == release)
-    if traces.is_empty():
-        known = lake.scan(TRACES).select(pl.col("service_version").drop_nulls().unique()).collect()
-        versions = ", ".join(sorted(known["service_version"])) or "none"
+def regression_cases(lake: Lake, issue_ids: Sequence[str] = (), *, limit: int | None = None) -> list[dict[str, Any]]:
+    """The inputs that CI replays against a new release, of these issues or of all that are open or solved.
+
+    See replay.cases_of. Raises StateError for an unknown issue, and where no failure is annotated.
+    """
+    labels, issues = lake.read(LABELS), lake.read(ISSUES)
+    if unknown := sorted(set(issue_ids) - set(issues["issue_id"])):
+        raise StateError(f"there is no issue {', '.join(unknown)}. Run: evalpipe issues list")
+    traces = labelled_traces(lake, labels)
+    of_traces = pl.col("trace_id").is_in(traces["trace_id"].implode())
+    verdicts = lake.read(VERDICTS, pl.col("day").is_in(labels["day"].unique().implode()), of_traces)
+    cases = cases_of(traces, labels, issues, lake.read(ANNOTATIONS), verdicts, issue_ids=issue_ids, limit=limit)
+    if not cases:
+        of_these = f" of {', '.join(issue_ids)}" if issue_ids else ""
         raise StateError(
-            f"release {release} was never seen; versions seen: {versions}. "
-            "Check service.version of the exporter, and run evalpipe run after ingesting its traffic"
+            f"no failure{of_these} is annotated, so there is nothing to replay. Run: evalpipe queue export"
         )
-    return traces
+    return cases
 
 
-def regression_cases(lake: Lake) -> str:
-    """The inputs that CI replays against a new release, as JSON lines. Raises StateError while nothing is annotated."""
-    labels = lake.read(LABELS)
-    if labels.is_empty():
-        raise StateError("nothing is annotated, so there is nothing to replay. Run: evalpipe queue export")
-    rows = cases_of(labelled_traces(lake, labels), labels, lake.read(ISSUES), lake.read(ANNOTATIONS))
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+def _reading(settings: Settings) -> Reading:
+    """How traces of a file are read: as those that land."""
+    redactor = redactor_at(settings.home.absolute(), settings.redaction)
+    return Reading(settings.observe, load_prices(settings.observe.prices), redactor)
 
 
 def _write_files(artifacts: Path, outcome: GateOutcome) -> None:

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Literal
 
 from evalpipe.errors import InputError
+from evalpipe.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateRequest:
-    """Exactly one of a file of cases, a release and a gate reference; how strictly, and who asks.
+    """A file of cases, or the traces of a release or a gate reference (or both); how strictly, and who asks.
 
-    `release` is the service.version of the traces to judge; with `cases` it only names what they were answered by.
-    `gate_ref` is the resource attribute evalpipe.gate.id of the traces to judge. Raises InputError for no question or
-    two.
+    `release` is the service.version of the traces to judge; with `cases` it only names what answered them. `gate_ref`
+    is the resource attribute evalpipe.gate.id of the traces to judge. Raises InputError for no question or two.
     """
 
     cases: Path | None = None
@@ -28,5 +28,14 @@ class GateRequest:
     commit: str | None = None  # of the application
 
     def __post_init__(self) -> None:
-        if sum(asked is not None for asked in (self.cases, self.release or self.gate_ref)) != 1:
-            raise InputError("the gate judges either --cases FILE or --release VERSION: give exactly one of them")
+        if self.cases is None and self.release is None and self.gate_ref is None:
+            raise InputError("the gate judges --cases FILE or --release VERSION (or --gate-id REF): give one of them")
+        if self.cases is not None and self.gate_ref is not None:
+            raise InputError("--gate-id names traces, and --cases a file: give one of them")
+
+
+def settled(settings: Settings, request: GateRequest) -> Settings:
+    """The settings with what the request says otherwise."""
+    asked = {"policy": request.policy, "on_abstain": request.on_abstain}
+    said = {name: value for name, value in asked.items() if value is not None}
+    return settings.model_copy(update={"gate": settings.gate.model_copy(update=said)})

@@ -21,7 +21,6 @@ from evalpipe.lake.store import Lake
 from evalpipe.settings import Settings
 from evalpipe.tables import (
     ANNOTATIONS,
-    CLOSED,
     EVALUATOR_HEALTH,
     EVALUATOR_QUALITY,
     EVALUATORS,
@@ -29,6 +28,7 @@ from evalpipe.tables import (
     ISSUES,
     LABELS,
     PREVALENCE,
+    PRODUCTION,
     SETTLED,
     TRACE_FEATURES,
     TRACES,
@@ -136,7 +136,7 @@ def _background(lake: Lake, services: Sequence[str], labels: pl.DataFrame, windo
     unlabelled = lake.scan(TRACES).filter(
         pl.col("day").is_between(last - timedelta(days=window_days), last, closed="right"),
         pl.col("service_name").is_in(list(services)),
-        CLOSED,
+        PRODUCTION,
         ~pl.col("trace_id").is_in(labels["trace_id"].unique().implode()),
     )
     keys = unlabelled.select("day", "trace_id").collect()

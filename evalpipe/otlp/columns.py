@@ -36,7 +36,8 @@ RAW_SCHEMA = pl.Schema(
         "service_name": pl.String,
         "service_version": pl.String,
         "environment": pl.String,
-        "resource": pl.String,  # resource and scope without the three above, JSON object
+        "gate_ref": pl.String,
+        "resource": pl.String,  # resource and scope without the four above, JSON object
         "attributes": pl.String,  # those that were not promoted, JSON object
     }
 )
@@ -46,6 +47,7 @@ _RESOURCE_KEYS = (
     ("service.name",),
     ("service.version",),
     ("deployment.environment.name", "deployment.environment"),
+    ("evalpipe.gate.id",),
 )
 
 
@@ -107,6 +109,7 @@ class Origin(NamedTuple):
     service_name: str | None
     service_version: str | None
     environment: str | None
+    gate_ref: str | None
     resource: str | None
 
 
@@ -124,7 +127,8 @@ def origin_of(resource: dict[str, Any], scope_name: str, scope_version: str, sco
         named.append(text_of(found[0]) if found else None)
     # The names that OpenTelemetry gives a scope where the wire has no place for one.
     rest |= {f"otel.scope.{key}": value for key, value in (("name", scope_name), ("version", scope_version)) if value}
-    return Origin(named[0], named[1], named[2], json_text({**scope, **rest}))
+    service_name, service_version, environment, gate_ref = named
+    return Origin(service_name, service_version, environment, gate_ref, json_text({**scope, **rest}))
 
 
 def problem_of(span: RawSpan | Outline) -> str | None:

@@ -9,12 +9,12 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
-import zstandard
 
 from evalpipe.errors import InputError
 from evalpipe.otlp.payload import Encoding, Payload, Refused
@@ -48,6 +48,16 @@ def read_payloads(path: Path, settings: ObserveSettings = _DEFAULTS) -> Iterator
     A cut-off end is refused, what stands before it is kept. Raises InputError when the file cannot be read, is
     compressed in an unknown way or holds no OTLP at all. An empty file has no payloads.
     """
+    with opened(path) as stream:
+        yield from payloads_in(stream, path, settings)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator["Stream"]:
+    """The bytes of a file as they were before gzip or zstd.
+
+    Raises InputError when it cannot be read or is compressed in an unknown way.
+    """
     try:
         raw = path.open("rb")
     except FileNotFoundError as error:
@@ -55,13 +65,18 @@ def read_payloads(path: Path, settings: ObserveSettings = _DEFAULTS) -> Iterator
     except OSError as error:
         raise InputError(f"{path}: cannot be opened: {error.strerror}. Give a readable file.") from error
     with raw:
-        stream = _Stream(raw)
+        stream = Stream(raw)
         for _ in range(_MAX_LAYERS):
             inner = _decompressed(stream, path)
             if inner is stream:
                 break
             stream = inner
-        yield from _framed(stream, path, settings.max_payload_bytes)
+        yield stream
+
+
+def payloads_in(stream: "Stream", path: Path, settings: ObserveSettings = _DEFAULTS) -> Iterator[Payload | Refused]:
+    """The payloads of an opened file, as `read_payloads` gives them."""
+    yield from _framed(stream, path, settings.max_payload_bytes)
 
 
 def files_in(paths: Sequence[Path]) -> list[Path]:
@@ -109,7 +124,7 @@ class _Raw(io.RawIOBase):
                 data = self.source.read(len(view) - n_filled)
             except EOFError:
                 self.damage = "the compressed stream is cut off"
-            except (OSError, zlib.error, zstandard.ZstdError) as error:
+            except (OSError, zlib.error) as error:
                 self.damage = f"the compressed stream is damaged: {error}"
             else:
                 if not data:
@@ -119,12 +134,12 @@ class _Raw(io.RawIOBase):
         return n_filled
 
 
-class _Stream(io.BufferedReader):
-    """Bytes after one layer of decompression."""
+class Stream(io.BufferedReader):
+    """Bytes after one layer of decompression. What breaks them off ends them, and is `damage`."""
 
     def __init__(self, source: _Readable) -> None:
         self.layer = _Raw(source)
-        self.below = source if isinstance(source, _Stream) else None
+        self.below = source if isinstance(source, Stream) else None
         super().__init__(self.layer, buffer_size=_CHUNK)
 
     @property
@@ -148,21 +163,43 @@ class _Stream(io.BufferedReader):
         return n_bytes - n_left
 
 
-def _decompressed(stream: _Stream, path: Path) -> _Stream:
+def _decompressed(stream: Stream, path: Path) -> Stream:
     """The next layer, or `stream` itself when its bytes are not compressed."""
     head = stream.peek(_CHUNK)[:16]
     if head.startswith(_GZIP):
-        return _Stream(_below(gzip.GzipFile(fileobj=stream), stream))
+        return Stream(_below(gzip.GzipFile(fileobj=stream), stream))
     if head.startswith(_ZSTD):
-        reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True, closefd=False)
-        return _Stream(_below(reader, stream))
+        return Stream(_below(_Zstd(stream), stream))
     for magic, name in _UNSUPPORTED.items():
         if head.startswith(magic):
             raise InputError(f"{path}: {name} is not supported. Give it plain, or compressed with gzip or zstd.")
     return stream
 
 
-def _below(reader: Any, stream: _Stream) -> _Readable:
+class _Zstd:
+    """zstd inflated; its damage is an OSError, as that of gzip is."""
+
+    def __init__(self, source: Any) -> None:
+        # Imported here: plain files are read where it is not installed.
+        import zstandard
+
+        self._error = zstandard.ZstdError
+        self._reader = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True, closefd=False)
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._told(self._reader.read, size)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        return self._told(self._reader.read1, size)
+
+    def _told(self, read: Callable[[int], bytes], size: int) -> bytes:
+        try:
+            return read(size)
+        except self._error as error:
+            raise OSError(str(error)) from error
+
+
+def _below(reader: Any, stream: Stream) -> _Readable:
     # A decompressor must not see the damage of the layer under it as a plain end.
     class _Checked:
         def read(self, size: int = -1, /) -> bytes | None:
@@ -174,7 +211,7 @@ def _below(reader: Any, stream: _Stream) -> _Readable:
     return _Checked()
 
 
-def _framed(stream: _Stream, path: Path, max_bytes: int) -> Iterator[Payload | Refused]:
+def _framed(stream: Stream, path: Path, max_bytes: int) -> Iterator[Payload | Refused]:
     if stream.peek(3)[:3] == _BOM:
         stream.read(3)
     head = stream.peek(_CHUNK)
@@ -199,7 +236,7 @@ def _framed(stream: _Stream, path: Path, max_bytes: int) -> Iterator[Payload | R
         )
 
 
-def _bare_message(stream: _Stream, max_bytes: int) -> Iterator[Payload | Refused]:
+def _bare_message(stream: Stream, max_bytes: int) -> Iterator[Payload | Refused]:
     body = stream.take(max_bytes + 1)
     if len(body) > max_bytes:
         yield _too_large("message 1", max_bytes, body)
@@ -209,7 +246,7 @@ def _bare_message(stream: _Stream, max_bytes: int) -> Iterator[Payload | Refused
         yield Payload(body, "protobuf", "message 1")
 
 
-def _messages(stream: _Stream, max_bytes: int, *, is_compressed: bool) -> Iterator[Payload | Refused]:
+def _messages(stream: Stream, max_bytes: int, *, is_compressed: bool) -> Iterator[Payload | Refused]:
     """4-byte big-endian length, then that many bytes, again and again."""
     number = 0
     while header := stream.take(4):
@@ -232,7 +269,7 @@ def _messages(stream: _Stream, max_bytes: int, *, is_compressed: bool) -> Iterat
 
 
 def _inflated(compressed: bytes, location: str, max_bytes: int) -> Payload | Refused:
-    inner = _Stream(zstandard.ZstdDecompressor().stream_reader(compressed, read_across_frames=True))
+    inner = Stream(_Zstd(compressed))
     body = inner.take(max_bytes + 1)
     if inner.damage:
         return Refused(location, inner.damage, compressed)
@@ -242,7 +279,7 @@ def _inflated(compressed: bytes, location: str, max_bytes: int) -> Payload | Ref
     return Payload(body, encoding, location)
 
 
-def _json_documents(stream: _Stream, path: Path, max_bytes: int) -> Iterator[Payload | Refused]:
+def _json_documents(stream: Stream, path: Path, max_bytes: int) -> Iterator[Payload | Refused]:
     """One document a line, or documents over many lines."""
     is_first = True
     is_cut = False
@@ -266,7 +303,7 @@ def _json_documents(stream: _Stream, path: Path, max_bytes: int) -> Iterator[Pay
         yield Refused(f"after line {number}", stream.damage, None)
 
 
-def _texts(stream: _Stream, max_bytes: int) -> Iterator[tuple[int, bytes]]:
+def _texts(stream: Stream, max_bytes: int) -> Iterator[tuple[int, bytes]]:
     """The number of its first line, and a line; or all lines of a document that is written over several.
 
     Which of the two the first line shows. Of a text above the limit comes only the beginning, one byte too long.

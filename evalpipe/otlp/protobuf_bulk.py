@@ -48,7 +48,7 @@ _KEY, _VALUE = 1 << 3 | 2, 2 << 3 | 2  # of a key-value pair
 _STRING, _BOOL, _INT, _DOUBLE = 1 << 3 | 2, 2 << 3, 3 << 3, 4 << 3 | 1  # of an AnyValue
 _BY_PROTOBUF = 0  # stands for the tag of any other value
 
-_NO_ORIGIN = Origin(None, None, None, None)
+_NO_ORIGIN = Origin(*[None] * len(Origin._fields))
 
 
 def spans_in_bulk(payloads: Sequence[tuple[int, Payload]], promotion: Promotion) -> Bulk:

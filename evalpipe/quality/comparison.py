@@ -22,6 +22,7 @@ class Comparison:
     n: int  # its cases compared
     change: float  # pass rate now less that of then, on the cases compared
     p_worse: float
+    level: float  # the chance below which the fall is taken for real
     is_regression: bool  # beyond chance, and by more than the margin
 
 

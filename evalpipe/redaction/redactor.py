@@ -1,9 +1,11 @@
 """One installation's redaction: what its settings ask for, with its key."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import polars as pl
 
+from evalpipe.redaction.key import redaction_key
 from evalpipe.redaction.tables import all_detectors, redacted, redacted_rejections
 from evalpipe.redaction.texts import redacted_bytes
 from evalpipe.settings import RedactionSettings
@@ -32,3 +34,8 @@ class Redactor:
     def raw(self, content: bytes) -> bytes:
         """Bytes that nobody could read."""
         return redacted_bytes(content, all_detectors(self.settings), self.key)
+
+
+def redactor_at(home: Path, settings: RedactionSettings) -> Redactor:
+    """What is redacted in a home; its key is made on first use."""
+    return Redactor(settings, redaction_key(home / "redaction.key") if all_detectors(settings) else b"")

@@ -31,11 +31,11 @@ from evalpipe.settings import ReviewSettings
 from evalpipe.tables import (
     ANNOTATIONS,
     CANDIDATES,
-    CLOSED,
     EVALUATORS,
     ISSUES,
     LABELS,
     PREVALENCE,
+    PRODUCTION,
     RAW_OTLP,
     REJECTIONS,
     REVIEW_EVENTS,
@@ -62,7 +62,7 @@ def queue_of_cycle(lake: Lake, cycle: str, reviewers: Sequence[Reviewer], settin
         history=history_frame(earlier, finding_frame(annotations)),
         wanted=_wanted(lake, cycle, settings),
     )
-    traces = lake.scan(TRACES).filter(CLOSED)
+    traces = lake.scan(TRACES).filter(PRODUCTION)
     of_cycle = traces.filter(in_cycle)
     if any(reviewer.specificity for reviewer in reviewers):
         back = earlier.filter(pl.col("cycle").is_in(cycles_before(cycle, max(settings.carry_cycles, N_DISPUTE_CYCLES))))
@@ -106,7 +106,9 @@ def prevalence(lake: Lake, settings: ReviewSettings) -> pl.DataFrame:
     if not days:
         return PREVALENCE.empty()
     in_days = pl.col("day").is_between(days[0], days[-1])
-    traffic = lake.scan(TRACES).filter(in_days, CLOSED).group_by("day", "service_name").agg(n_traces=pl.len()).collect()
+    traffic = (
+        lake.scan(TRACES).filter(in_days, PRODUCTION).group_by("day", "service_name").agg(n_traces=pl.len()).collect()
+    )
     names = {day: cycle_of(day) for day in traffic["day"].unique()}
     queued = lake.read(CANDIDATES, pl.col("cycle").is_in(sorted(set(names.values()))))
     drawn = queued["trace_id"].unique().implode()
@@ -168,7 +170,7 @@ def _wanted(lake: Lake, cycle: str, settings: ReviewSettings) -> pl.DataFrame:
     )
     columns = ("issue_id", "version", "trace_id", "outcome")
     verdicts = lake.scan(VERDICTS).filter(in_cycle, of_issues).select(columns).collect()
-    releases = lake.scan(TRACES).filter(in_cycle, CLOSED).select("trace_id", "service_version").collect()
+    releases = lake.scan(TRACES).filter(in_cycle, PRODUCTION).select("trace_id", "service_version").collect()
     return wanted_frame(asked, verdicts, releases, cycle, settings)
 
 

@@ -13,7 +13,7 @@ from evalpipe.settings import MonitorSettings, ObserveSettings, SignalSettings
 from evalpipe.signals.anomaly import sample_bound, signal_frame
 from evalpipe.signals.drift import BEFORE_DAYS, NUMBERS, RECENT_DAYS, WORDS, drift_of_service
 from evalpipe.signals.features import feature_frame
-from evalpipe.tables import CLOSED, TRACE_FEATURES, TRACE_SIGNALS, TRACES, TRAFFIC_DRIFT
+from evalpipe.tables import PRODUCTION, TRACE_FEATURES, TRACE_SIGNALS, TRACES, TRAFFIC_DRIFT
 
 _CHUNK_TRACES = 10_000  # transcripts in memory at once
 _DRIFT_TRACES = 2_000  # of a service at either time: a share is then known to a hundredth
@@ -99,7 +99,7 @@ def _chunks(lake: Lake, day: date) -> list[pl.DataFrame]:
     """trace_id, session_id, user_id of the day's closed traces, cut so that no session, or user without, is in two."""
     owned = (
         lake.scan(TRACES)
-        .filter(pl.col("day") == day, CLOSED)
+        .filter(pl.col("day") == day, PRODUCTION)
         .select("trace_id", "session_id", "user_id", owner=pl.coalesce("session_id", "user_id", "trace_id"))
         .sort("owner", "trace_id")
         .with_row_index("place")

@@ -105,7 +105,9 @@ def phrase_data(name: str) -> dict[str, Any]:
     import yaml
 
     path = Path(__file__).parent / "phrases" / f"{name}.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    # The same parser in C, where PyYAML has it: in Python all these files take 0.15 s, a sixth of a small gate.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
 
 
 def _sentences_with(searched: pl.DataFrame, kind: PhraseKind) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from evalpipe.lake.store import Lake
 from evalpipe.otlp.landing import Landing
 from evalpipe.settings import ObserveSettings
 from evalpipe.tables import REJECTIONS, SESSIONS, SPANS, TRACES
-from evalpipe.traces.outline import keeps_open, outline_frame
+from evalpipe.traces.outline import in_batches, keeps_open, outline_frame
 from evalpipe.traces.rollup import session_frame, trace_frame
 from evalpipe.traces.spans import Reading, SpanFrames, read_segments
 
@@ -99,7 +99,7 @@ def roll_up_day(
     changed = outlines.join(present, on=compared, how="anti", nulls_equal=True).sort("start_unix_ns", "trace_id")
     gone = present.join(outlines, on="trace_id", how="anti")["trace_id"].to_list()
     known = set(present["trace_id"])
-    chunks = list(_chunks(changed)) or [changed]
+    chunks = in_batches(changed, _BATCH_SPANS)
     for number, chunk in enumerate(chunks, 1):
         rows = trace_frame(_spans_of(lake, chunk, day, settings), chunk)
         remembered = {"made_from": made_from if number == len(chunks) else None, "also": {version: code_version}}
@@ -173,12 +173,6 @@ def _batches(ledger: pl.DataFrame, n_done: int) -> Iterator[tuple[int, pl.DataFr
         if n_spans >= _BATCH_SPANS or number == ledger.height:
             yield number, ledger[first:number]
             first, n_spans = number, 0
-
-
-def _chunks(outlines: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Outlines cut where their spans fill a batch. They are in order of start, so a chunk is a stretch of time."""
-    number = (outlines["n_spans"].cum_sum() - 1) // _BATCH_SPANS
-    yield from outlines.with_columns(_chunk=number).partition_by("_chunk", maintain_order=True, include_key=False)
 
 
 def _spans_around(lake: Lake, day: date, settings: ObserveSettings) -> pl.LazyFrame:

@@ -52,6 +52,13 @@ def outline_frame(spans: pl.LazyFrame, *, now: datetime, quiet_s: int) -> pl.Dat
     )
 
 
+def in_batches(outlines: pl.DataFrame, n_spans: int) -> list[pl.DataFrame]:
+    """Outlines cut where their spans fill a batch; one at least. In order of start, a batch is a stretch of time."""
+    number = (outlines["n_spans"].cum_sum() - 1) // n_spans
+    cut = outlines.with_columns(_batch=number).partition_by("_batch", maintain_order=True, include_key=False)
+    return cut or [outlines]
+
+
 def keeps_open(now: datetime, quiet_s: int) -> pl.Expr:
     """Whether a span ended, and was received, so recently that its trace may still grow."""
     latest = pl.min_horizontal("end_unix_ns", pl.col("ingested_at").dt.epoch("ns"))

@@ -97,7 +97,7 @@ def _summaries(spans: pl.DataFrame) -> pl.DataFrame:
     by_root = [pl.col(name).sort_by(ROOT_FIRST).first().alias(name) for name in ("service_name", "name", "status")]
     known = [
         pl.col(name).sort_by(ROOT_FIRST).drop_nulls().first().alias(name)
-        for name in ("session_id", "user_id", "service_version", "environment")
+        for name in ("session_id", "user_id", "service_version", "environment", "gate_ref")
     ]
     return (
         spans.group_by("trace_id", maintain_order=True)

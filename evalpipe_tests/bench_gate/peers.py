@@ -117,7 +117,12 @@ def _promptfoo(place: Path, peers: Path | None, outputs: list[str]) -> tuple[Ran
     (place / "promptfooconfig.json").write_text(json.dumps(config), encoding="utf-8")
     command = [_promptfoo_of(peers), "eval", "-c", "promptfooconfig.json", "--no-cache", "--no-table"]
     options = ["--no-progress-bar", "-j", "4", "-o", "out.json", "-o", "out.junit.xml"]
-    env = {"PROMPTFOO_DISABLE_TELEMETRY": "1", "PROMPTFOO_DISABLE_UPDATE": "1", "LOG_LEVEL": "error", "PROMPTFOO_CONFIG_DIR": str(place)}
+    env = {
+        "PROMPTFOO_DISABLE_TELEMETRY": "1",
+        "PROMPTFOO_DISABLE_UPDATE": "1",
+        "LOG_LEVEL": "error",
+        "PROMPTFOO_CONFIG_DIR": str(place),
+    }
     ran = run([*command, *options], place, env)
     if ran.exit_code not in (0, _PROMPTFOO_FAILED):
         raise EvalpipeError(f"promptfoo exited with {ran.exit_code}: {ran.said}")
@@ -153,8 +158,8 @@ def _deepeval_of(peers: Path) -> Path:
 _PRODUCTS = (
     _Product(
         "evalpipe",
-        f"`evalpipe gate --cases`, {len(PATTERNS)} rules: reads the file, decides with intervals and comparison, writes "
-        "three tables, JUnit, Markdown and JSON",
+        f"`evalpipe gate --cases`, {len(PATTERNS)} rules: reads the file, decides with intervals, writes three "
+        "tables, JUnit, Markdown and JSON",
         lambda _: True,
         _evalpipe,
     ),
@@ -179,4 +184,3 @@ def peers_folder() -> Path | None:
     """Where the environment says that the peers are."""
     named = os.environ.get("BENCH_PEERS")
     return Path(named) if named else None
-

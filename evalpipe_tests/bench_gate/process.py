@@ -15,7 +15,8 @@ _LIMIT_S = 1_800.0
 _RUNNER = """
 import json, os, subprocess, sys, time
 start = time.perf_counter()
-process = subprocess.Popen(sys.argv[2:], stdout=open(sys.argv[1] + ".out", "wb"), stderr=open(sys.argv[1] + ".err", "wb"))
+out, err = (open(f"{sys.argv[1]}.{name}", "wb") for name in ("out", "err"))
+process = subprocess.Popen(sys.argv[2:], stdout=out, stderr=err)
 _, status, usage = os.wait4(process.pid, 0)
 wall = time.perf_counter() - start
 print(json.dumps([wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, os.waitstatus_to_exitcode(status)]))
@@ -42,7 +43,9 @@ def run(command: Sequence[str | Path], folder: Path, env: Mapping[str, str] | No
     done = subprocess.run(
         runner, cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=_LIMIT_S
     )
-    outputs = [(folder / f"said.{name}").read_text(encoding="utf-8", errors="replace")[-2_000:] for name in ("out", "err")]
+    outputs = [
+        (folder / f"said.{name}").read_text(encoding="utf-8", errors="replace")[-2_000:] for name in ("out", "err")
+    ]
     return Ran(*json.loads(done.stdout), "\n".join(outputs))
 
 

@@ -143,9 +143,7 @@ def releases(
                 )
                 for run in runs
             ]
-        yield Decided(
-            *(decide(runs, policy, n_cases=world.n_cases) for policy in (default, article)), shipped.changed
-        )
+        yield Decided(*(decide(runs, policy, n_cases=world.n_cases) for policy in (default, article)), shipped.changed)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from evalpipe.demo.traffic import week_of_traffic
 from evalpipe.home import Home
 from evalpipe.ids import fingerprint
 from evalpipe.plan import traffic_days
-from evalpipe.tables import CLOSED, TRACES
+from evalpipe.tables import PRODUCTION, TRACES
 from evalpipe.traces.on_lake import roll_up_day, take_in_day
 
 MONDAY = date(2026, 3, 2)
@@ -75,7 +75,7 @@ def traces_of(files: list[Path], root: Path) -> pl.DataFrame:
         take_in_day(home.landing, home.lake, day, reading=home.reading, now=now, made_from=fingerprint)
     for day in traffic_days(home):
         roll_up_day(home.lake, day, settings=home.settings.observe, now=now, made_from=None, code_version=1)
-    return home.lake.read(TRACES, CLOSED)
+    return home.lake.read(TRACES, PRODUCTION)
 
 
 def thinned(traces: pl.DataFrame, truth: pl.DataFrame, failing_share: float, seed: int) -> pl.DataFrame:

@@ -153,16 +153,28 @@ def test_cases_are_exported_for_ci_to_replay(walked, tmp_path: Path):
     assert all({"id", "input", "issues"} <= set(row) for row in rows)
 
 
-def test_an_artifact_is_exported_and_shown_in_words(walked, tmp_path: Path):
+def test_an_artifact_is_shown_in_words_and_as_json(walked, tmp_path: Path):
     [evaluator, *_] = json.loads(evalpipe(walked[0], "evaluators", "list", "--json").stdout)
     shown = evalpipe(walked[0], "evaluators", "show", evaluator["evaluator_id"])
     assert "held-out MCC" in shown.stdout
-    exported = evalpipe(walked[0], "evaluators", "export", evaluator["evaluator_id"])
-    assert json.loads(exported.stdout)["schema_version"] == "evalpipe.evaluator/1"
+    as_json = evalpipe(walked[0], "evaluators", "show", evaluator["evaluator_id"], "--json")
+    assert json.loads(as_json.stdout)["schema_version"] == "evalpipe.evaluator/1"
     history = evalpipe(walked[0], "evaluators", "history", evaluator["evaluator_id"], "--json")
     rows = json.loads(history.stdout)
     assert (rows[0]["what"], {row["what"] for row in rows} >= {"made", "measured"}) == ("made", True)
     assert [row["at"] for row in rows] == sorted(row["at"] for row in rows)
+
+
+def test_a_suite_in_a_file_decides_as_the_home_does(walked, tmp_path: Path):
+    home, said = walked
+    assert evalpipe(home, "evaluators", "export", tmp_path / "build").returncode == 0
+    nowhere = Home.open(tmp_path / "nowhere")
+    for cases, code in ((said.good_cases, 0), (said.bad_cases, 1)):
+        asked = ("gate", "--suite", tmp_path / "build" / "suite.json", "--cases", cases)
+        assert evalpipe(nowhere, *asked).returncode == code
+    assert not nowhere.root.exists()
+    refused = evalpipe(home, "evaluators", "export", "ev_123")
+    assert (refused.returncode, "evaluators show ev_123 --json" in refused.stderr) == (2, True)
 
 
 def test_coverage_says_what_each_issue_lacks_the_most_harmful_first(walked):

@@ -13,6 +13,7 @@ from evalpipe.defs.jobs import ANNOTATED, FOLLOWING, JUDGED, OBSERVED
 from evalpipe.defs.resources import HomeResource
 from evalpipe.defs.sensors import annotation_sensor, judging_sensor, landing_sensor, lifecycle_sensor
 from evalpipe.gate.on_lake import gate
+from evalpipe.gate.request import GateRequest
 from evalpipe.home import Home
 from evalpipe.plan import anything_stale
 from evalpipe.review.on_lake import deliver
@@ -100,8 +101,8 @@ def test_new_traffic_new_annotations_and_a_gate_are_followed_to_the_end_and_noth
         assert home_copy.lake.read(ISSUES, pl.col("name") == "quite new")["state"].to_list() == ["active"]
 
         # A gate in CI writes tables and no event of Dagster's; what follows from it is asked for by the sensor.
-        cases = walked[1].good_cases
-        gate(home_copy.lake, home_copy.artifacts, cases=cases, release=None, settings=home_copy.settings, now=NOW)
+        request = GateRequest(cases=walked[1].good_cases)
+        gate(home_copy.lake, home_copy.artifacts, request, settings=home_copy.settings, now=NOW)
         later = left_alone(home_copy, instance)
         assert "lifecycle_sensor" in {run.by for run in later}
         assert not set(keys) & {run.key for run in later}

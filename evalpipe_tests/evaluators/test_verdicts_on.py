@@ -172,3 +172,12 @@ def test_of_a_rare_issue_the_judge_reads_what_its_rule_flags_and_little_else(lak
     assert found.n_judged + found.n_reused == len(flagged) + len(rest)
     again = judged(lake, behind, server=server, monitor=fifth)
     assert (again.n_judged, chances_of(again)) == (0, chances_of(found))
+
+
+def test_what_ci_replays_for_a_gate_is_no_traffic(lake: Lake):
+    replays = pl.col("trace_id").is_in([trace_id(0), trace_id(1)])
+    rows = day_of(N).with_columns(gate_ref=pl.when(replays).then(pl.lit("ci-7")))
+    lake.replace(TRACES, rows, partition=DAY)
+    found = judged(lake, RULE)
+    assert found.n_judged == N - 2
+    assert not set(found.rows["trace_id"]) & {trace_id(0), trace_id(1)}

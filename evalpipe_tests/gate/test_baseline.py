@@ -1,177 +1,137 @@
-"""Beside the last release: what is compared with what, and when it counts as worse."""
+"""The last release, and how far an evaluator fell since."""
 
-from typing import Any
+from datetime import timedelta
 
-import polars as pl
 import pytest
 
-from evalpipe.gate.baseline import Baseline, Compared, compare, turns
-from evalpipe.gate.decide import EvaluatorRun
-from evalpipe.settings import GateSettings
-from evalpipe.tables import GATE_CASES, GATE_RESULTS
+from evalpipe.gate.cases import read_cases
+from evalpipe.settings import GateSettings, Settings
+from evalpipe_tests.gate.made import NOW, after, case_file, flags, judge, suite
 
-ME = "ev_1"
+SORRY = flags(1, "sorry")
 
 
-def cases(*rows: str, **columns: Any) -> pl.DataFrame:
-    """GATE_CASES with issue_ids; of each case its input and p (passed), f (failed), x (fault) or - (not asked)."""
-    said = {"passed": "p", "failed": "f", "faulted": "x"}
-    split = [row.split() for row in rows]
-    frame = pl.DataFrame(
+def asked(folder, outputs, *, prefix="q", sessions=None, issues=()):
+    """Cases of the inputs q0, q1... with these outputs."""
+    rows = [
         {
-            "gate_id": "g",
-            "case_id": [f"c{number:03}" for number in range(len(rows))],
-            "input_hash": [name for name, _ in split],
-            "session_id": columns.get("sessions", [None] * len(rows)),
-            "issue_ids": columns.get("issue_ids", [[]] * len(rows)),
-            **{name: [[ME] if outcome == sign else [] for _, outcome in split] for name, sign in said.items()},
-        },
-        schema_overrides={name: GATE_CASES.schema[name] for name in ("session_id", *said)}
-        | {"issue_ids": pl.List(pl.String)},
+            "id": f"{prefix}{i}",
+            "input": f"{prefix}{i}",
+            "output": output,
+            "issues": list(issues),
+            "metadata": {} if sessions is None else {"session_id": sessions[i]},
+        }
+        for i, output in enumerate(outputs)
+    ]
+    return read_cases(case_file(folder, *rows))
+
+
+def compared(folder, before, now, *, rows=None, rows_before=None, **options):
+    """The result of `now` as release 1.1, after `before` was gated as 1.0."""
+    first = judge(before, rows_before if rows_before is not None else suite(SORRY), release="1.0")
+    outcome = judge(
+        now,
+        suite(SORRY) if rows is None else rows,
+        release="1.1",
+        history=after(first),
+        now=NOW + timedelta(days=1),
+        **options,
     )
-    return frame
+    return outcome.results.row(0, named=True)
 
 
-def run_of(frame: pl.DataFrame, **fields: Any) -> EvaluatorRun:
-    counts = {"n_pass": frame["passed"].list.len().sum(), "n_fail": frame["failed"].list.len().sum()}
-    return EvaluatorRun(
-        **{"evaluator_id": ME, "issue_id": "iss_1", "failure_mode": "wrong refund", "mcc": 0.9} | counts | fields
+def test_the_same_inputs_are_compared_case_by_case(tmp_path):
+    before = asked(tmp_path, ["sorry", *["fine"] * 19])
+    now = asked(tmp_path, ["fine", *["sorry"] * 6, *["fine"] * 13])
+    result = compared(tmp_path, before, now)
+    # Six turned for the worse, one for the better: of seven coins at least six heads, (7 + 1) / 2^7.
+    assert (result["compared"], result["n_compared"], result["baseline_pass_rate"]) == ("paired", 20, 0.95)
+    assert result["p_worse"] == pytest.approx(8 / 128)
+    assert result["pass_rate_change"] == pytest.approx(-5 / 20)
+    assert not result["is_regression"]  # beyond the margin, but it may be chance
+
+
+def test_one_input_asked_twice_is_two_pairs(tmp_path):
+    rows = [{"id": f"c{i}", "input": "the same", "output": "fine"} for i in range(12)]
+    turned = [row | {"output": "sorry"} for row in rows]
+    result = compared(
+        tmp_path, read_cases(case_file(tmp_path, *rows)), read_cases(case_file(tmp_path, *turned, name="now.jsonl"))
     )
+    assert (result["compared"], result["n_compared"]) == ("paired", 12)
+    assert result["p_worse"] == pytest.approx(0.5**12)
 
 
-def baseline_of(frame: pl.DataFrame, *, has_cases: bool = True, **fields: Any) -> Baseline:
-    run = run_of(frame)
-    row = {
-        "gate_id": "g0",
-        "evaluator_id": ME,
-        "version": 1,
-        "issue_id": "iss_1",
-        "n_pass": run.n_pass,
-        "n_fail": run.n_fail,
-        **fields,
-    }
-    results = pl.DataFrame([row], schema=GATE_RESULTS.schema)
-    return Baseline("g0", "1.0", results, frame if has_cases else GATE_CASES.empty())
+def test_the_cases_of_one_session_turn_as_one(tmp_path):
+    sessions = ["a"] * 10 + ["b"] * 10
+    before = asked(tmp_path, ["fine"] * 20, sessions=sessions)
+    now = asked(tmp_path, ["sorry"] * 10 + ["fine"] * 10, sessions=sessions)
+    result = compared(tmp_path, before, now)
+    assert result["p_worse"] == 0.5  # one session of one, not ten cases of ten
 
 
-def compared(now: pl.DataFrame, before: pl.DataFrame, settings: GateSettings | None = None, **fields: Any) -> Compared:
-    worth = {ME: fields.pop("worth")} if "worth" in fields else {}
-    run, baseline = run_of(now, **fields), baseline_of(before)
-    return compare([run], now, worth, baseline, settings or GateSettings())[ME]
+def test_other_inputs_are_compared_by_their_shares(tmp_path):
+    before = asked(tmp_path, ["fine"] * 40, prefix="old")
+    now = asked(tmp_path, ["sorry"] * 10 + ["fine"] * 30, prefix="new")
+    result = compared(tmp_path, before, now)
+    assert (result["compared"], result["n_compared"], result["baseline_pass_rate"]) == ("unpaired", 40, 1.0)
+    # scipy.stats.fisher_exact([[10, 30], [0, 40]], alternative="greater").pvalue
+    assert result["p_worse"] == pytest.approx(0.000515, rel=1e-2)
+    assert result["is_regression"]
 
 
-def numbered(outcomes: str) -> list[str]:
-    return [f"input{number} {outcome}" for number, outcome in enumerate(outcomes)]
+def test_where_fewer_than_half_of_the_inputs_are_the_same_their_shares_are_compared(tmp_path):
+    before = asked(tmp_path, ["fine"] * 4)
+    result = compared(tmp_path, before, asked(tmp_path, ["fine"] * 10))
+    assert result["compared"] == "unpaired"
 
 
-def test_the_same_inputs_are_compared_in_pairs_in_any_order():
-    now = cases("a f", "b p", "c f", "d p")
-    found = compared(now, cases("d p", "c p", "b f", "a p")).comparison
-    # a and c turned worse, b better: of 3 that changed 2 or more worse is 3 + 1 of 2^3 ways.
-    assert found is not None
-    assert (found.way, found.release, found.n, found.pass_rate, found.change) == ("paired", "1.0", 4, 0.75, -0.25)
-    assert found.p_worse == pytest.approx(4 / 8)
+def test_an_evaluator_that_changed_since_is_not_compared_and_says_so(tmp_path):
+    newer = suite(flags(1, "sorry", version=2))
+    result = compared(tmp_path, asked(tmp_path, ["fine"] * 9), asked(tmp_path, ["sorry"] * 9), rows=newer)
+    assert result["compared"] is None
+    assert "its evaluator changed since, from version 1 to 2" in result["reason"]
 
 
-def test_an_input_that_comes_twice_is_paired_in_turn_and_what_is_left_has_no_partner():
-    now, before = cases("a p", "a f", "a f"), cases("a p", "a p")
-    assert turns([run_of(now)], now, before)[ME] == (2, 0, 1, 1, 0)
+def test_a_fall_within_the_margin_is_no_regression_however_sure(tmp_path):
+    before, now = ["fine"] * 200, ["sorry"] * 18 + ["fine"] * 182
+    result = compared(tmp_path, asked(tmp_path, before), asked(tmp_path, now))
+    assert result["p_worse"] < 1e-4
+    assert not result["is_regression"]  # 9 points of 100
+    strict = Settings(gate=GateSettings(regression_margin=0.05))
+    assert compared(tmp_path, asked(tmp_path, before), asked(tmp_path, now), settings=strict)["is_regression"]
 
 
-def test_sessions_turn_as_one():
-    before = cases(*numbered("pppp"), sessions=["s", "s", "s", "t"])
-    now = cases(*numbered("ffpf"), sessions=["s", "s", "s", "t"])
-    # Three cases failed now and none then, in two sessions that got worse.
-    assert turns([run_of(now)], now, before)[ME] == (4, 0, 3, 2, 0)
+def test_all_evaluators_share_the_chance_of_a_false_alarm(tmp_path):
+    before, now = ["fine"] * 20, ["sorry"] * 8 + ["fine"] * 12
+    others = [flags(i, f"phrase {i}") for i in range(2, 12)]
+    alone = compared(tmp_path, asked(tmp_path, before), asked(tmp_path, now))
+    together = compared(
+        tmp_path,
+        asked(tmp_path, before),
+        asked(tmp_path, now),
+        rows=suite(SORRY, *others),
+        rows_before=suite(SORRY, *others),
+    )
+    assert alone["p_worse"] == together["p_worse"] == pytest.approx(0.5**8)  # 0.0039: below 0.01, above 0.01 / 11
+    assert (alone["is_regression"], together["is_regression"]) == (True, False)
 
 
-def test_a_session_in_which_as_many_turned_either_way_has_not_turned():
-    before, now = (cases(*numbered(each), sessions=["s", "s"]) for each in ("pf", "fp"))
-    assert turns([run_of(now)], now, before)[ME] == (2, 1, 1, 0, 0)
+def gated(folder, outputs, release, *earlier):
+    """These outputs gated as `release`, a day after the last of the gates before it."""
+    now = NOW + timedelta(days=len(earlier))
+    history = after(*earlier) if earlier else None
+    return judge(asked(folder, outputs), suite(SORRY), release=release, history=history, now=now)
 
 
-def test_faults_and_what_was_not_asked_are_in_no_pair():
-    now, before = cases("a f", "b x", "c -", "d p"), cases("a p", "b p", "c p", "d x")
-    assert turns([run_of(now)], now, before)[ME] == (1, 0, 1, 1, 0)
+def test_the_baseline_is_the_newest_release_that_may_ship(tmp_path):
+    good = gated(tmp_path, ["fine"] * 9, "1.0")
+    bad = gated(tmp_path, ["sorry"] * 9, "1.1", good)
+    next_one = gated(tmp_path, ["fine"] * 9, "1.2", good, bad)
+    assert next_one.run.select("baseline_gate_id", "baseline_release").row(0) == (good.gate_id, "1.0")
 
 
-def test_of_an_evaluator_with_cases_of_its_own_these_alone_are_paired():
-    now = cases("a f", "b f", issue_ids=[["iss_1"], ["iss_2"]])
-    before = cases("a p", "b p")
-    assert turns([run_of(now, n_own=1)], now, before)[ME] == (1, 0, 1, 1, 0)
-
-
-def test_with_fewer_than_half_of_the_partners_shares_are_compared():
-    now = cases(*numbered("fppp"), "other1 f", "other2 f", "other3 f", "other4 f", "other5 f")
-    found = compared(now, cases(*numbered("pppp"))).comparison
-    # 6 of 9 failed, before 0 of 4. All 6 failures in the 9: C(9, 6) / C(13, 6) = 84 / 1716.
-    assert found is not None
-    assert (found.way, found.n, found.pass_rate) == ("unpaired", 4, 1.0)
-    assert found.change == pytest.approx(-6 / 9)
-    assert found.p_worse == pytest.approx(84 / 1716)
-
-
-def test_shares_of_alike_cases_count_as_what_they_are_worth():
-    now, before = cases("a f", "b f", "c f", "d f"), cases("w p", "x p")
-    found = compared(now, before, worth=2.0).comparison
-    # As 2 of 2 failed now and 0 of 2 then: one of 6 pairs.
-    assert found is not None
-    assert found.p_worse == pytest.approx(1 / 6)
-
-
-def test_another_version_of_the_evaluator_is_not_compared():
-    now = cases("a f", "b p")
-    found = compared(now, cases("a p", "b p"), version=2)
-    assert found.comparison is None
-    assert "from version 1 to 2" in str(found.not_compared)
-
-
-def test_its_own_cases_are_not_compared_with_all():
-    now = cases("a f", "b p", issue_ids=[["iss_1"], []])
-    found = compared(now, cases("w p", "x p"), n_own=1, n_pass=0)
-    assert (found.comparison, found.not_compared) == (None, "other cases were counted there")
-
-
-def test_an_evaluator_that_the_last_release_was_not_judged_by_is_not_compared():
-    now = cases("a f")
-    baseline = baseline_of(cases("a p"), evaluator_id="ev_other")
-    assert compare([run_of(now)], now, {}, baseline, GateSettings()) == {}
-    assert compare([run_of(now)], now, {}, baseline_of(cases("a x")), GateSettings()) == {}
-
-
-# 7 of 10 turned worse, none better: 1/2^7 = 0.0078, below 0.01.
-SEVEN, ALL = "fffffffppp", "pppppppppp"
-
-
-def test_a_fall_beyond_chance_and_margin_is_a_regression():
-    found = compared(cases(*numbered(SEVEN)), cases(*numbered(ALL))).comparison
-    assert found is not None
-    assert (found.is_regression, found.p_worse) == (True, pytest.approx(1 / 128))
-
-
-def test_a_fall_within_the_margin_is_none_however_sure():
-    now, before = cases(*numbered("f" * 7 + "p" * 73)), cases(*numbered("p" * 80))
-    found = compared(now, before).comparison  # 7/80 = 0.0875
-    assert found is not None
-    assert not found.is_regression
-    narrow = compared(now, before, GateSettings(regression_margin=0.08)).comparison
-    assert narrow is not None
-    assert narrow.is_regression
-
-
-def test_the_chance_is_shared_by_all_evaluators_that_judged():
-    now, before = cases(*numbered(SEVEN)), baseline_of(cases(*numbered(ALL)))
-    others = [run_of(now, evaluator_id=f"ev_other_{number}") for number in range(2)]
-    # 1/128 is below 0.01, but not below a third of it. One that judged nothing takes no share.
-    alone = compare([run_of(now), run_of(now, evaluator_id="silent", n_pass=0, n_fail=0)], now, {}, before, GateSettings())
-    among = compare([run_of(now), *others], now, {}, before, GateSettings())
-    assert [each[ME].comparison.is_regression for each in (alone, among)] == [True, False]
-
-
-def test_without_its_cases_the_last_release_is_compared_by_shares():
-    now = cases(*numbered(SEVEN))
-    found = compare([run_of(now)], now, {}, baseline_of(cases(*numbered(ALL)), has_cases=False), GateSettings())
-    comparison = found[ME].comparison
-    assert comparison is not None
-    # All 7 failures in the first 10 of 20: C(10, 7) / C(20, 7) = 120 / 77520.
-    assert (comparison.way, comparison.p_worse) == ("unpaired", pytest.approx(120 / 77520))
+def test_a_question_asked_again_after_others_has_the_answer_that_it_had(tmp_path):
+    first = gated(tmp_path, ["fine"] * 9, "1.0")
+    second = gated(tmp_path, ["sorry"] + ["fine"] * 8, "1.1", first)
+    again = gated(tmp_path, ["fine"] * 9, "1.0", first, second)
+    assert again.gate_id == first.gate_id

@@ -1,18 +1,27 @@
 """Case files: what is a case, and what is refused."""
 
+import gzip
 import json
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import polars as pl
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evalpipe.errors import InputError
-from evalpipe.gate.cases import read_cases
+from evalpipe.gate.cases import Refused, case_rejections, read_cases
+from evalpipe.redaction.redactor import Redactor
+from evalpipe.settings import ObserveSettings
 from evalpipe.tables import TRACES
+from evalpipe.traces.prices import load_prices
+from evalpipe.traces.spans import Reading
 from evalpipe.traces.view import view_frame
 from evalpipe_tests.gate.made import case_file
+
+GOOD = {"id": "good", "input": "q", "output": "a"}
 
 
 def read(folder, *cases, name="cases.jsonl"):
@@ -126,6 +135,14 @@ def test_other_json_values_are_kept_as_json(tmp_path):
     assert steps(frame) == [("user", None, '{"a":[true],"b":1}'), ("assistant", None, "3")]
 
 
+def test_a_value_that_nests_deeply_is_a_case_too(tmp_path):
+    deep = "[" * 500 + "]" * 500
+    assert read(tmp_path, f'{{"input": {deep}, "output": "a"}}')["request"].to_list() == [deep]
+    too_deep = "[" * 1_020 + "]" * 1_020  # orjson reads up to 1,024
+    cases = read_cases(case_file(tmp_path, GOOD, f'{{"input": {too_deep}, "output": "a"}}'))
+    assert [one.reason for one in cases.refused] == ["nests too deeply"]
+
+
 def test_a_csv_file_of_cases(tmp_path):
     text = 'id,input,output,service,n_output_tokens\n1,"Where, please?","line one\nline two",shop,12\n2,q,a,,\n'
     frame = read(tmp_path, text, name="cases.csv")
@@ -155,23 +172,79 @@ def test_a_byte_order_mark_and_blank_lines_are_no_cases(tmp_path):
         ('{"input": "q", "output": "a", "messages": [1]}', "messages holds something"),
         ('{"input": "q", "output": "a", "tool_calls": [{}]}', "without a name"),
         ('{"input": "q", "output": "a", "tool_calls": [{"name": "t", "is_error": "yes"}]}', "is_error"),
-        ('{"input": "q", "output": "a", "metadata": []}', None),
         ('{"input": "q", "output": "a", "metadata": [1]}', "metadata is not an object"),
         ('{"input": "q", "output": "a", "metadata": {"version": {}}}', "metadata.version"),
         ('{"input": "q", "output": "a", "metadata": {"n_input_tokens": 1.5}}', "whole number"),
         ('{"input": "q", "output": "a", "metadata": {"cost_usd": -1}}', "metadata.cost_usd"),
+        ('{"input": "q", "output": "a", "metadata": {"n_input_tokens": 9223372036854775808}}', "too large"),
+        ('{"input": "q", "output": "a", "metadata": {"duration_s": 1e300}}', "too large"),
+        ('{"input": "q", "output": "a", "issues": [1]}', "names no issue"),
         ('{"resourceSpans": []}', "OTLP"),
     ],
 )
-def test_a_line_that_is_no_case_is_named_and_nothing_is_judged(tmp_path, line, says):
-    good = {"id": "good", "input": "q", "output": "a"}
-    if says is None:
-        assert read(tmp_path, good, line).height == 2
-        return
-    with pytest.raises(InputError, match="line 2") as refused:
-        read(tmp_path, good, line)
+def test_a_line_that_is_no_case_is_reported_and_the_others_are_judged_or_strictly_none(tmp_path, line, says):
+    path = case_file(tmp_path, GOOD, line, {"id": "last", "input": "q", "output": "a"})
+    cases = read_cases(path)
+    assert cases.traces["trace_id"].to_list() == ["good", "last"]
+    assert cases.about["line"].to_list() == [1, 3]
+    assert [(one.line, one.content) for one in cases.refused] == [(2, line)]
+    assert says in cases.refused[0].reason
+    with pytest.raises(InputError, match=r"1 of 3 cases.*line 2") as refused:
+        read_cases(path, is_strict=True)
     assert says in str(refused.value)
-    assert "1 of 2 cases" in str(refused.value)
+
+
+def test_metadata_that_says_nothing_is_none(tmp_path):
+    assert read(tmp_path, GOOD | {"metadata": []})["service_name"].to_list() == ["unknown_service"]
+
+
+def test_issues_are_ids_or_what_an_export_says_of_them(tmp_path):
+    exported = {"issue_id": "iss_b", "failure_mode": "shouts", "is_failure": True}
+    cases = read_cases(
+        case_file(tmp_path, GOOD | {"issues": [exported, "iss_a", "iss_a"]}, {"input": "q", "output": "a"})
+    )
+    assert cases.about["issue_ids"].to_list() == [["iss_a", "iss_b"], []]
+
+
+def test_a_file_of_more_cases_than_are_framed_at_once_is_one_frame_in_its_order(tmp_path, monkeypatch):
+    monkeypatch.setattr("evalpipe.gate.cases._CHUNK_CASES", 2)
+    cases = read_cases(case_file(tmp_path, *({"id": n, "input": "q", "output": str(n)} for n in range(5))))
+    assert cases.traces["response"].to_list() == cases.about["trace_id"].to_list() == list("01234")
+
+
+@pytest.mark.parametrize(("pack", "suffix"), [(gzip.compress, "gz"), (zstandard.compress, "zst")])
+def test_cases_may_be_compressed(tmp_path, pack, suffix):
+    for name, text in (("cases.jsonl", json.dumps(GOOD)), ("cases.csv", "id,input,output\ngood,q,a\n")):
+        path = tmp_path / f"{name}.{suffix}"
+        path.write_bytes(pack(text.encode()))
+        assert read_cases(path).traces.select("trace_id", "request", "response").rows() == [("good", "q", "a")]
+
+
+def test_of_a_file_that_is_cut_off_what_stands_before_is_judged(tmp_path):
+    path = tmp_path / "cases.jsonl.gz"
+    lines = "".join(json.dumps(GOOD | {"id": str(n), "output": f"{n * n:x}"}) + "\n" for n in range(2_000))
+    path.write_bytes(gzip.compress(lines.encode())[:-2_000])
+    cases = read_cases(path)
+    assert 0 < cases.traces.height < 2_000
+    assert "cut off" in cases.refused[-1].reason
+
+
+def test_a_line_above_the_limit_is_passed_over(tmp_path):
+    reading = Reading(ObserveSettings(max_payload_bytes=60), load_prices(), Redactor())
+    cases = read_cases(case_file(tmp_path, GOOD | {"output": "a" * 100}, GOOD), reading=reading)
+    assert cases.traces["trace_id"].to_list() == ["good"]
+    assert "longer than 60 bytes" in cases.refused[0].reason
+
+
+def test_what_is_refused_becomes_rejections_once(tmp_path):
+    now = datetime(2026, 3, 2, tzinfo=UTC)
+    cases = read_cases(case_file(tmp_path, GOOD, '{"input": "q"}'))
+    assert cases.refused == (Refused(2, "has no output", '{"input": "q"}'),)
+    rows = case_rejections(cases, source="cases.jsonl", now=now)
+    assert rows.select("kind", "source", "location", "reason", "content").rows() == [
+        ("case", "cases.jsonl", "line 2", "has no output", '{"input": "q"}')
+    ]
+    assert case_rejections(cases, source="cases.jsonl", now=now).equals(rows)
 
 
 def test_of_many_bad_lines_the_first_are_named_and_all_are_counted(tmp_path):
@@ -199,14 +272,24 @@ def test_a_file_that_holds_no_cases_says_what_is_wrong(tmp_path, text, name, say
 
 
 def test_a_file_that_is_not_there_or_no_text_says_so(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="there is no such file"):
         read_cases(tmp_path / "missing.jsonl")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be opened"):
         read_cases(tmp_path)
-    binary = tmp_path / "traces.pb"
-    binary.write_bytes(b"\x0a\xff\x00\x81")
-    with pytest.raises(InputError, match="evalpipe ingest"):
-        read_cases(binary)
+    for content, says in (
+        (b"\x0a\xff\x00\x81", "cannot be judged"),
+        (b"\x89PNG\r\n\x1a\n", "no OTLP"),
+        ('{"input": "q"}'.encode("utf-16"), "UTF-16"),
+        (b'{"input": "caf\xe9", "output": "a"}', "line 1: is not JSON"),
+    ):
+        path = tmp_path / "cases"
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=says):
+            read_cases(path)
+    latin = tmp_path / "cases.csv"
+    latin.write_bytes(b"input,output\ncaf\xe9,a\n")
+    with pytest.raises(InputError, match="is not UTF-8"):
+        read_cases(latin)
 
 
 json_values = st.recursive(

@@ -6,9 +6,11 @@ import polars as pl
 import pytest
 
 from evalpipe.errors import ArtifactError, InputError
+from evalpipe.gate.cases import read_cases
+from evalpipe.gate.judge import input_hashes
 from evalpipe.settings import GateSettings, Settings
-from evalpipe.tables import GATE_RESULTS, GATE_RUNS, TRACES
-from evalpipe_tests.gate.made import NOW, after, answers, flags, issues, judge, suite
+from evalpipe.tables import GATE_CASES, GATE_RESULTS, GATE_RUNS, TRACES
+from evalpipe_tests.gate.made import NOW, after, answers, case_file, flags, issues, judge, suite
 
 SORRY, REFUND = flags(1, "sorry"), flags(2, "refund")
 
@@ -120,6 +122,69 @@ def test_of_many_failing_cases_the_first_fifty_are_named(tmp_path):
     results = judge(answers(tmp_path, *["sorry"] * 60), suite(SORRY)).results
     assert results["n_fail"][0] == 60
     assert len(results["failing_case_ids"][0]) == 50
+
+
+def own(folder, *cases):
+    """Cases as (output, issues)."""
+    rows = [{"id": f"c{i}", "input": f"q{i}", "output": o, "issues": names} for i, (o, names) in enumerate(cases)]
+    return read_cases(case_file(folder, *rows))
+
+
+def test_where_cases_name_an_issue_its_evaluator_counts_these_alone(tmp_path):
+    of_sorry, of_refund = ("sorry", ["iss_1"]), ("fine", [{"issue_id": "iss_2", "is_failure": False}])
+    outcome = judge(own(tmp_path, of_sorry, ("fine", ["iss_1"]), *[of_refund] * 8), suite(SORRY, REFUND))
+    sorry, refund = outcome.results.iter_rows(named=True)
+    # 1 of its own 2 cases, not 1 of 10: among the cases of other issues it would pass.
+    assert (sorry["n_own"], sorry["pass_rate"], sorry["outcome"]) == (2, 0.5, "failed")
+    assert "1 of its own 2 cases show it" in sorry["reason"]
+    assert (refund["n_own"], refund["pass_rate"]) == (8, 1.0)
+
+
+def test_a_failure_among_the_cases_of_another_issue_is_told(tmp_path):
+    outcome = judge(own(tmp_path, ("fine", ["iss_1"]), ("sorry", ["iss_2"])), suite(SORRY, REFUND))
+    assert (outcome.decision.decision, outcome.results["n_fail_elsewhere"].to_list()) == ("pass", [1, 0])
+    assert any("1 case of other issues show" in warning for warning in outcome.decision.warnings)
+
+
+def test_an_evaluator_whose_issue_no_case_names_counts_all(tmp_path):
+    outcome = judge(own(tmp_path, ("sorry", ["iss_2"]), ("sorry", [])), suite(SORRY))
+    assert outcome.results.select("n_own", "n_fail").row(0) == (None, 2)
+
+
+def test_what_each_evaluator_said_of_each_case_is_kept(tmp_path):
+    outcome = judge(own(tmp_path, ("sorry", []), ("refund", [])), suite(SORRY, REFUND))
+    assert outcome.cases.schema == GATE_CASES.schema
+    kept = outcome.cases.select("case_id", "line", "passed", "failed", "faulted").rows()
+    assert kept == [("c0", 1, ["ev_2"], ["ev_1"], []), ("c1", 2, ["ev_1"], ["ev_2"], [])]
+
+
+def test_the_same_input_has_the_same_hash_whatever_was_answered(tmp_path):
+    asked = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes?"}], "input": "why"}
+    path = case_file(tmp_path, asked | {"output": "a"}, asked | {"output": "b"}, {"input": "why", "output": "a"})
+    first, second, other = input_hashes(read_cases(path).traces)
+    assert first == second != other
+
+
+def test_a_release_that_got_worse_on_the_same_inputs_is_a_regression_although_it_passes(tmp_path):
+    before = judge(own(tmp_path, *[("fine", [])] * 100), suite(SORRY), release="1.0")
+    now = judge(
+        own(tmp_path, *[("sorry", [])] * 15, *[("fine", [])] * 85),
+        suite(SORRY),
+        release="1.1",
+        history=after(before),
+        now=NOW + timedelta(days=1),
+    )
+    result = now.results.row(0, named=True)
+    assert (result["outcome"], result["pass_rate"], now.decision.decision) == ("passed", 0.85, "block")
+    assert (result["compared"], result["n_compared"], result["is_regression"]) == ("paired", 100, True)
+    assert result["p_worse"] == pytest.approx(0.5**15)  # fifteen cases turned, all for the worse
+
+
+def test_cases_that_were_refused_are_counted_in_the_run(tmp_path):
+    cases = read_cases(case_file(tmp_path, {"input": "q", "output": "fine"}, "{", '{"input": 1}'))
+    outcome = judge(cases, suite(SORRY))
+    assert outcome.run.select("n_cases", "n_refused").row(0) == (1, 2)
+    assert outcome.decision.decision == "block"  # two of three is too many to tell
 
 
 def test_an_artifact_that_was_changed_is_never_run(tmp_path):

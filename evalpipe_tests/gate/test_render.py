@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from evalpipe.gate.decide import GatePolicy, decide
 from evalpipe.gate.render.decision import decision_json
 from evalpipe.gate.render.junit import junit_xml
 from evalpipe.gate.render.markdown import markdown
@@ -64,9 +65,20 @@ def test_junit_holds_no_character_that_xml_has_not(blocked):
     assert "<script>alert(1)</script>" in str(ElementTree.fromstring(text)[0].get("name"))  # read back, it is there
 
 
-def test_a_fault_is_an_error_not_a_failure(blocked):
-    root = ElementTree.fromstring(junit_xml(with_outcomes(blocked, "fault", evaluator_id="ev_2")))
-    assert (root[1].get("failures"), root[1].get("errors")) == ("0", "4")
+def test_a_fault_of_an_evaluator_that_could_not_tell_is_an_error_not_a_failure(blocked):
+    sorry, refund = (result.run for result in blocked.decision.results)
+    decision = decide([sorry, replace(refund, n_pass=0, n_fault=4)], GatePolicy())
+    faulty = replace(with_outcomes(blocked, "fault", evaluator_id="ev_2"), decision=decision)
+    root = ElementTree.fromstring(junit_xml(faulty))
+    assert (root[1].get("failures"), root[1].get("errors")) == ("0", "5")  # four cases, and the evaluator itself
+
+
+def test_a_failing_case_of_an_evaluator_that_passed_does_not_make_ci_red(tmp_path):
+    outcome = judge(answers(tmp_path, "sorry", *["fine"] * 9), suite(SORRY))
+    root = ElementTree.fromstring(junit_xml(outcome))
+    assert outcome.decision.decision == "pass"
+    assert (root.get("failures"), root.get("errors"), root.get("skipped")) == ("0", "0", "1")
+    assert "let the release pass" in str(next(root.iter("skipped")).get("message"))
 
 
 def test_what_a_monitor_says_does_not_make_ci_red(tmp_path):
@@ -107,7 +119,7 @@ def test_markdown_says_the_decision_the_reasons_and_the_cases(blocked):
 def test_markdown_from_strangers_stays_text(blocked):
     text = markdown(blocked)
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert {row.count("|") for row in rows} == {8}  # no cell was added
+    assert {row.count("|") for row in rows} == {9}  # no cell was added
     for live in ("<script>", "](http", "`code`", "@team", "\n# head", "*bold*", "\x1b", "http://"):
         assert live not in text
     html_tags = set(re.findall(r"</?(\w+)", text))

@@ -29,7 +29,8 @@ PROMOTION = Promotion(frozenset({"input.value", "n", "flag", "list"}), ("flat.",
 
 def worked() -> Application:
     """A service that did a bit of everything."""
-    app = Application(**{"deployment.environment.name": "production", "host.name": "h1"})
+    resource = {"deployment.environment.name": "production", "evalpipe.gate.id": "ci-7", "host.name": "h1"}
+    app = Application(**resource)
     attributes = {
         "input.value": "how much?",
         "n": 3,
@@ -72,6 +73,7 @@ def test_a_span_keeps_everything_it_said():
     assert (root["start_unix_ns"], root["end_unix_ns"]) == (START_NS, START_NS + 5_000)
     assert (child["status_code"], child["status_message"]) == (2, "no such order")
     assert (root["service_name"], root["service_version"], root["environment"]) == ("shop", "1.2.3", "production")
+    assert (root["gate_ref"], child["gate_ref"]) == ("ci-7", "ci-7")
     assert json.loads(root["resource"])["host.name"] == "h1"
     assert json.loads(root["resource"])["otel.scope.name"] == "made"
     assert json.loads(child["events"]) == [

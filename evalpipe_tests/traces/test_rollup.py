@@ -22,7 +22,7 @@ def only_trace(*rows) -> dict:
 
 def support_application() -> Application:
     """An agent that answers two questions in one trace, with a tool that fails once."""
-    app = Application(**{"deployment.environment.name": "production"})
+    app = Application(**{"deployment.environment.name": "production", "evalpipe.gate.id": "ci-7"})
     session = {"session.id": "s1", "user.id": "u1"}
     call = {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "get_order", "arguments": "{}"}}]}
     history = [
@@ -62,6 +62,7 @@ def test_a_trace_as_a_reader_sees_it():
         "service_name": "shop",
         "service_version": "1.2.3",
         "environment": "production",
+        "gate_ref": "ci-7",
         "model": "m",
         "name": "invoke_agent support",
         "request": "where is it?",

@@ -3,7 +3,7 @@
 from evalpipe.gate.decide import EvaluatorResult
 
 WORDS = {"pass": "May ship", "block": "Must not ship", "abstain": "Could not decide"}
-TITLES = ("Failure mode", "Role", "Outcome", "Pass rate", "Cases: pass / fail / fault", "MCC", "Issue")
+TITLES = ("Failure mode", "Role", "Outcome", "Pass rate", "Last release", "Cases: pass / fail / fault", "MCC", "Issue")
 
 
 def cells(result: EvaluatorResult) -> list[str]:
@@ -16,4 +16,6 @@ def cells(result: EvaluatorResult) -> list[str]:
         rate += f" ({result.interval.lower:.0%} to {result.interval.upper:.0%})"
     counts = f"{run.n_pass} / {run.n_fail} / {run.n_fault}" if run.n_pass + run.n_fail + run.n_fault else ""
     issue = f"{run.issue_id or ''}{f': {result.link}' if result.link else ''}"
-    return [run.failure_mode, result.role, result.outcome, rate, counts, mcc, issue]
+    compared = run.comparison
+    before = "" if compared is None else f"{compared.pass_rate:.1%}{', worse' if compared.is_regression else ''}"
+    return [run.failure_mode, result.role, result.outcome, rate, before, counts, mcc, issue]

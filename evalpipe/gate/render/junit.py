@@ -14,9 +14,9 @@ _MAX_PASSING_CASES = 1_000  # a CI page lists every test case; the rest is count
 def junit_xml(outcome: GateOutcome) -> str:
     """JUnit XML: a test suite per evaluator, a test case per case; a case that shows the failure is a failure.
 
-    A fault is an error. What an evaluator without the power to block says is told as skipped, so that CI is red only
-    where the gate is; so is an evaluator that was not asked. A blocking evaluator that could not tell has an error of
-    its own. Of very many passing cases all but the first are one line.
+    CI is red exactly where the gate is: what an evaluator says that does not keep the release from shipping, because it
+    passed or only monitors, is told as skipped; so is an evaluator that was not asked. A fault is an error. A blocking
+    evaluator that could not tell has an error of its own. Of very many passing cases all but the first are one line.
     """
     run = outcome.run.row(0, named=True)
     root = ElementTree.Element("testsuites", name="evalpipe gate")
@@ -63,16 +63,17 @@ def _junit_suite(result: EvaluatorResult, verdicts: pl.DataFrame) -> ElementTree
             continue
         said = plain_xml(row["explanation"] or "no explanation was given")
         is_fail = row["outcome"] == "fail"
-        if result.role != "blocking":
+        if not result.is_blocking:
             prefix = "shows the failure" if is_fail else "could not be judged"
-            _tell(case(row["trace_id"]), "skipped", f"{prefix}, and this evaluator only monitors: {said}")
+            why = "this evaluator only monitors" if result.role != "blocking" else "this evaluator let the release pass"
+            _tell(case(row["trace_id"]), "skipped", f"{prefix}, and {why}: {said}")
         else:
             _tell(case(row["trace_id"]), "failure" if is_fail else "error", said, text=f"{plain_xml(run.name)}\n{said}")
     if n_passing > _MAX_PASSING_CASES:
         case(f"{n_passing - _MAX_PASSING_CASES} more cases, all of which pass")
     if result.outcome == "skipped" or (result.outcome == "abstained" and result.role == "skipped"):
         _tell(case("evaluator"), "skipped", plain_xml(result.reason))
-    elif result.outcome == "abstained" and result.role == "blocking":
+    elif result.outcome == "abstained" and result.is_blocking:
         _tell(case("evaluator"), "error", plain_xml(result.reason))
     for counted, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(counted, str(sum(1 for _ in suite.iter(tag))))

@@ -28,7 +28,7 @@ def markdown(outcome: GateOutcome) -> str:
     if decision.results:
         lines += [
             f"| {' | '.join(TITLES)} |",
-            "|---|---|---|---|---|---|---|",
+            f"{'|---' * len(TITLES)}|",
             *(_markdown_row(result) for result in decision.results),
             "",
         ]

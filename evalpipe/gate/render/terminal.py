@@ -20,8 +20,8 @@ def terminal(outcome: GateOutcome) -> "Group":
     decision = outcome.decision
     colour = {"pass": "green", "block": "red", "abstain": "yellow"}
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("Failure mode", "Role", "Outcome", "Pass rate", "Cases", "MCC", "Issue"):
-        table.add_column(title, justify="right" if title in ("Pass rate", "Cases", "MCC") else "left")
+    for title in ("Failure mode", "Role", "Outcome", "Pass rate", "Before", "Cases", "MCC", "Issue"):
+        table.add_column(title, justify="right" if title in ("Pass rate", "Before", "Cases", "MCC") else "left")
     styles = {"failed": "red", "abstained": "yellow", "passed": "green", "skipped": "dim"}
     for result in decision.results:
         texts = [plain_terminal(cell) for cell in cells(result)]
@@ -33,3 +33,15 @@ def terminal(outcome: GateOutcome) -> "Group":
     return Group(
         *([table, Text()] if decision.results else []), *(Padding(line, (0, 0, 0, 2)) for line in reasons), headline
     )
+
+
+def terminal_text(outcome: GateOutcome, *, width: int, is_coloured: bool) -> str:
+    """The same as text, for who writes to a terminal in another way."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    text = StringIO()
+    console = Console(file=text, width=width, force_terminal=is_coloured, no_color=not is_coloured)
+    console.print(terminal(outcome))
+    return text.getvalue()

@@ -1,0 +1,172 @@
+"""The gate from the command line: what is asked, where the answer is written, and what CI reads as its exit code."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.text import Text
+
+from evalpipe.cli.show import err, out, progress, warn
+
+if TYPE_CHECKING:
+    from evalpipe.gate.judge import GateOutcome
+    from evalpipe.gate.request import GateRequest
+    from evalpipe.home import Home
+    from evalpipe.settings import GithubSettings
+
+File = Path | None
+
+
+def gate(
+    context: typer.Context,
+    cases: Annotated[File, typer.Option(help="Cases to judge: JSONL or CSV with input and output, or OTLP.")] = None,
+    release: Annotated[str | None, typer.Option(help="Judge the traces of this service.version instead.")] = None,
+    gate_ref: Annotated[
+        str | None,
+        typer.Option(
+            "--gate-id", help="Judge the traces with this resource attribute evalpipe.gate.id, which CI sets."
+        ),
+    ] = None,
+    suite: Annotated[
+        File, typer.Option(help="Judge with this exported suite, without a home; nothing is kept. Needs --cases.")
+    ] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until the traces have arrived.")] = 0.0,
+    expect: Annotated[int | None, typer.Option(min=1, help="Traces that have to arrive.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse a file with a malformed case.")] = False,
+    policy: Annotated[
+        Literal["default", "article"] | None,
+        typer.Option(
+            help="article: the point figures alone decide. Default: EVALPIPE_GATE__POLICY.", show_default=False
+        ),
+    ] = None,
+    on_abstain: Annotated[
+        Literal["block", "warn"] | None,
+        typer.Option(
+            help="When an evaluator cannot tell. Default: EVALPIPE_GATE__ON_ABSTAIN, else block.", show_default=False
+        ),
+    ] = None,
+    commit: Annotated[str | None, typer.Option(help="Commit of the application; it is kept with the decision.")] = None,
+    junit: Annotated[File, typer.Option(help="Write JUnit XML here.")] = None,
+    markdown: Annotated[File, typer.Option(help="Write a Markdown summary here.")] = None,
+    json_file: Annotated[File, typer.Option("--json", help="Write the decision as JSON here; - prints it.")] = None,
+    github: Annotated[
+        bool, typer.Option("--github", help="Set the commit's status on GitHub, and comment on the pull request.")
+    ] = False,
+) -> None:
+    """May this release ship? Exit 0 yes, 1 no, 2 could not decide.
+
+    Examples: `evalpipe gate --cases cases.jsonl --junit gate.xml`, `evalpipe gate --release 1.4.0`,
+    `evalpipe gate --gate-id $CI_RUN --wait 120 --expect 200`, `evalpipe gate --suite suite.json --cases cases.jsonl`
+    """
+    from datetime import UTC, datetime
+
+    from evalpipe.gate.request import GateRequest
+    from evalpipe.settings import load_settings
+
+    settings = load_settings(context.find_root().obj)
+    request = GateRequest(
+        cases=cases,
+        release=release,
+        gate_ref=gate_ref,
+        is_strict=strict,
+        n_expected=expect,
+        wait_s=wait,
+        policy=policy,
+        on_abstain=on_abstain,
+        commit=commit,
+    )
+    tell_github = _github_reporter(settings.github) if github else None
+    if suite is not None:
+        from evalpipe.gate.portable import gate_with
+
+        outcome = gate_with(suite, request, settings=settings, now=datetime.now(UTC))
+    else:
+        from evalpipe.gate.on_lake import gate as decide
+        from evalpipe.home import Home
+
+        home = Home(settings)
+        if cases is None and (wait or expect):
+            _wait(home, request)
+        outcome = decide(home.lake, home.artifacts, request, settings=settings, now=datetime.now(UTC))
+    _write(outcome, junit=junit, markdown=markdown, json_file=json_file)
+    if tell_github is not None:
+        tell_github(outcome)
+    raise typer.Exit(outcome.decision.exit_code)
+
+
+def _write(outcome: "GateOutcome", *, junit: File, markdown: File, json_file: File) -> None:
+    """The files that were asked for, and the answer for a terminal, or as JSON where that is asked for instead.
+
+    They are written in place: CI may name a pipe, a link or /dev/stdout, which no other file may take the place of.
+    """
+    from evalpipe.gate.render.decision import decision_json
+    from evalpipe.gate.render.junit import junit_xml
+    from evalpipe.gate.render.markdown import markdown as as_markdown
+    from evalpipe.gate.render.terminal import terminal
+
+    is_printed = str(json_file) == "-"
+    forms = ((junit, junit_xml), (markdown, as_markdown), (None if is_printed else json_file, decision_json))
+    for path, render in forms:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(render(outcome), encoding="utf-8")
+    if is_printed:
+        print(decision_json(outcome))
+    else:
+        out.print(terminal(outcome))
+
+
+def _wait(home: "Home", request: "GateRequest") -> None:
+    """Until the traces that are asked for are in the tables: land and materialise what comes, again and again."""
+    import time
+    from datetime import UTC, datetime
+
+    from evalpipe.dagster_home import instance_of
+    from evalpipe.gate.on_lake import n_arrived
+    from evalpipe.gate.waiting import wait_for_traces
+    from evalpipe.materialise import materialise_stale
+
+    with progress() as bar, instance_of(home) as instance:
+        task = bar.add_task("traces arriving", total=request.n_expected)
+
+        def look() -> int:
+            home.absorb(datetime.now(UTC))
+            materialise_stale(home, instance, ("raw_otlp", "spans", "traces"))
+            n = n_arrived(home.lake, request)
+            bar.update(task, completed=n)
+            return n
+
+        wait_for_traces(request, look, clock=time.monotonic, sleep=time.sleep)
+
+
+def _github_reporter(settings: "GithubSettings") -> "Callable[[GateOutcome], None]":
+    """Tells GitHub of a gate; what it cannot tell is a warning, and changes no exit code.
+
+    Raises SettingsError without a token, InputError outside a run that says which commit it is: before anything is
+    judged.
+    """
+    import os
+
+    from evalpipe.errors import InputError
+    from evalpipe.gate.github import context_from, report, settings_from
+    from evalpipe.gate.render.markdown import markdown
+
+    settings = settings_from(os.environ, settings)
+    context = context_from(os.environ)
+    if context is None:
+        raise InputError(
+            "--github: it is not said which commit is judged. Set GITHUB_REPOSITORY=OWNER/NAME and GITHUB_SHA, as "
+            "GitHub Actions does; and GITHUB_REF=refs/pull/NUMBER/head for a pull request"
+        )
+
+    def tell_github(outcome: "GateOutcome") -> None:
+        reported = report(outcome, context, settings, markdown=markdown(outcome))
+        for problem in reported.problems:
+            warn(problem)
+        said = ["status set"] if reported.is_status_set else []
+        said += [f"comment {reported.comment}"] if reported.comment else []
+        if said:
+            err.print(Text(f"told GitHub of {context}: {', '.join(said)}"))
+
+    return tell_github

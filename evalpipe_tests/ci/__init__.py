@@ -1,0 +1,1 @@
+"""The recipes of docs/ci, run as their CI systems run them."""

@@ -1,0 +1,78 @@
+"""Cases and the lake: what the gate refuses is kept, and what it replays is found there."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from evalpipe.errors import InputError, StateError
+from evalpipe.gate.on_lake import gate, regression_cases
+from evalpipe.gate.request import GateRequest
+from evalpipe.lake.store import Lake
+from evalpipe.settings import RedactionSettings, Settings
+from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, GATE_RUNS, ISSUES, LABELS, REJECTIONS, TRACES
+from evalpipe_tests.evaluators.made import trace_id, traces, transcript
+from evalpipe_tests.gate.made import NOW, case_file, flags, issues, suite
+from evalpipe_tests.gate.test_replay import labels
+
+GOOD = {"input": "Where is it?", "output": "In Bern."}
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """One evaluator that blocks."""
+    rows = suite(flags(1, "sorry"))
+    made = {"status": "active", "n_positives": 20, "n_negatives": 20, "labels_fingerprint": 1, "reason": "made"}
+    measured = {"split": "held_out", "fp": 0, "tn": 20, "n_faults": 0, "mcc_upper": 1.0, "confidence": 0.9}
+    measured |= {"n_sessions": 40, "labels_fingerprint": 1}
+    lake = Lake(tmp_path / "lake")
+    for table, literals, time in (
+        (EVALUATORS, made, "created_at"),
+        (EVALUATOR_QUALITY, measured, "measured_at"),
+    ):
+        columns = {name: pl.lit(value) for name, value in literals.items()}
+        lake.append_new(table, table.conform(rows.with_columns(**columns, **{time: pl.lit(NOW)})))
+    lake.append_new(ISSUES, issues(rows))
+    return lake
+
+
+def ask(lake: Lake, folder: Path, request: GateRequest, **stages: object):
+    return gate(lake, folder / "artifacts", request, settings=Settings(home=folder, **stages), now=NOW)
+
+
+def test_refused_cases_are_kept_once_however_often_is_asked(lake: Lake, tmp_path: Path):
+    request = GateRequest(cases=case_file(tmp_path, GOOD, *[GOOD] * 5, '{"input": "q"}'))
+    assert ask(lake, tmp_path, request).run["n_refused"][0] == 1
+    ask(lake, tmp_path, request)
+    assert lake.read(REJECTIONS).select("kind", "source", "location", "reason").rows() == [
+        ("case", "cases.jsonl", "line 7", "has no output")
+    ]
+
+
+def test_what_is_refused_is_redacted_like_everything_in_the_tables(lake: Lake, tmp_path: Path):
+    request = GateRequest(cases=case_file(tmp_path, *[GOOD] * 5, '{"input": "I am ann@example.org"}'))
+    ask(lake, tmp_path, request, redaction=RedactionSettings(content=frozenset({"email"})))
+    kept = lake.read(REJECTIONS)["content"][0]
+    assert kept is not None
+    assert "ann@example.org" not in kept
+
+
+def test_a_strict_gate_writes_nothing(lake: Lake, tmp_path: Path):
+    request = GateRequest(cases=case_file(tmp_path, GOOD, '{"input": "q"}'), is_strict=True)
+    with pytest.raises(InputError, match="line 2"):
+        ask(lake, tmp_path, request)
+    assert lake.read(REJECTIONS).is_empty()
+    assert lake.read(GATE_RUNS).is_empty()
+
+
+def test_regression_cases_are_those_of_the_issues_asked_for(lake: Lake):
+    lake.append_new(TRACES, traces(*(transcript(("user", f"q{n}"), ("assistant", "sorry")) for n in range(2))))
+    lake.append_new(LABELS, labels((0, "iss_1", True), (1, "iss_1", False)))
+    assert [case["id"] for case in regression_cases(lake, ["iss_1"], limit=1)] == [trace_id(0), trace_id(1)]
+    with pytest.raises(StateError, match="there is no issue iss_9"):
+        regression_cases(lake, ["iss_9"])
+
+
+def test_without_an_annotated_failure_there_is_nothing_to_replay(lake: Lake):
+    with pytest.raises(StateError, match="no failure of iss_1 is annotated"):
+        regression_cases(lake, ["iss_1"])
