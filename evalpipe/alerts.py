@@ -122,7 +122,8 @@ def _of_gate(row: Mapping[str, Any]) -> Alert:
         headline=f"Gate blocked {_cut(judged, _MAX_NAME)}",
         happened=f"{row['n_evaluators']} evaluators judged {row['n_cases']} cases.",
         why="; ".join(row["reasons"]),
-        what_next=f"Read artifacts/gates/{row['gate_id']}/summary.md, and fix what it names before this is deployed.",
+        what_next=f"Read artifacts/gates/{row['gate_id']}/gate.html, and fix what it names before this is deployed.",
+        page=f"/review/gates/{quote(row['gate_id'], safe='')}",
     )
 
 

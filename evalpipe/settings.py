@@ -217,6 +217,7 @@ class GateSettings(_Stage):
     on_regression: Literal["block", "warn"] = "block"  # what got surely worse than the last release, by default policy
     regression_chance: Share = 0.01  # that of all evaluators together one calls a release worse that is not
     regression_margin: Share = 0.1  # a pass rate that fell by less than this is no reason to stop a release
+    otlp_endpoint: str | None = None  # where gen_ai.evaluation.result events go, such as http://localhost:4318
 
 
 class GithubSettings(_Stage):

@@ -186,7 +186,8 @@ class Server:
         threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
 
     def reset(self) -> None:
-        """Counts from nought again."""
+        """Counts from nought again, and has no troubles."""
+        self.troubles.statuses, self.troubles.hang = [], 0
         self.asked, self.bodies, self.calls, self.n_requests, self._n_admitted = [], [], Counter(), 0, 0
 
     def stop(self) -> None:

@@ -62,7 +62,8 @@ STRANGERS = (("signals", "review", "issues"), ("generation", "gate", "pruning", 
 LIBRARIES = {
     "deltalake": {"lake"},
     "phonenumbers": {"redaction"},
-    "opentelemetry": {"otlp", "demo"},  # the demo's application is instrumented with the SDK, as a user's is
+    # The demo's application is instrumented with the SDK, as a user's is; the gate sends events with its exporter.
+    "opentelemetry": {"otlp", "demo", "gate"},
     "google": {"otlp", "demo"},
     "sklearn": {"signals", "issues", "evaluators"},
     "dspy": {"evaluators", "generation"},
@@ -78,7 +79,7 @@ LIBRARIES = {
     "rich": {"cli", "gate"},
     "altair": {"report"},
     "pytest": {"pytest_gate", "pytest_plugin"},
-    "jinja2": {"pages", "report", "web"},
+    "jinja2": {"pages", "gate", "report", "web"},
 }
 
 FILES = sorted(ROOT.rglob("*.py"))

@@ -50,7 +50,7 @@ def demo(
         for reason in outcome.decision.reasons:
             tell(f"  {reason}")
     tell(f"\nLook at  {home.coverage_report}")
-    tell(f"         {home.artifacts / 'gates' / walked.bad.run['gate_id'][0] / 'summary.md'}")
+    tell(f"         {home.artifacts / 'gates' / walked.bad.run['gate_id'][0] / 'gate.html'}")
     tell(f"Explore  evalpipe --home {home.root} up")
     tell(f"         evalpipe --home {home.root} gate --cases {walked.bad_cases}")
 

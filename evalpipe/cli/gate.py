@@ -1,19 +1,21 @@
 """The gate from the command line: what is asked, where the answer is written, and what CI reads as its exit code."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
 
-from evalpipe.cli.show import err, out, progress, warn
+from evalpipe.cli.show import err, out, progress, warn, whisper
 
 if TYPE_CHECKING:
     from evalpipe.gate.judge import GateOutcome
+    from evalpipe.gate.render.forms import Form
     from evalpipe.gate.request import GateRequest
     from evalpipe.home import Home
-    from evalpipe.settings import GithubSettings
+    from evalpipe.settings import GithubSettings, Settings
 
 File = Path | None
 
@@ -48,8 +50,29 @@ def gate(
     ] = None,
     commit: Annotated[str | None, typer.Option(help="Commit of the application; it is kept with the decision.")] = None,
     junit: Annotated[File, typer.Option(help="Write JUnit XML here.")] = None,
-    markdown: Annotated[File, typer.Option(help="Write a Markdown summary here.")] = None,
+    markdown: Annotated[
+        File, typer.Option(help="Write a Markdown summary here; a file that $GITHUB_STEP_SUMMARY names is appended to.")
+    ] = None,
     json_file: Annotated[File, typer.Option("--json", help="Write the decision as JSON here; - prints it.")] = None,
+    html: Annotated[File, typer.Option(help="Write the page of the gate here.")] = None,
+    sarif: Annotated[File, typer.Option(help="Write the failing cases as SARIF 2.1.0 here.")] = None,
+    annotations: Annotated[
+        bool | None,
+        typer.Option(
+            "--annotations/--no-annotations",
+            help="Print the failing cases as GitHub annotations. Default: where GITHUB_ACTIONS is true.",
+            show_default=False,
+        ),
+    ] = None,
+    otlp: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Send an event for each verdict there, such as http://localhost:4318. "
+            "Default: EVALPIPE_GATE__OTLP_ENDPOINT.",
+            show_default=False,
+        ),
+    ] = None,
     github: Annotated[
         bool, typer.Option("--github", help="Set the commit's status on GitHub, and comment on the pull request.")
     ] = False,
@@ -65,6 +88,8 @@ def gate(
     from evalpipe.settings import load_settings
 
     settings = load_settings(context.find_root().obj)
+    if otlp is not None:
+        settings = settings.model_copy(update={"gate": settings.gate.model_copy(update={"otlp_endpoint": otlp})})
     request = GateRequest(
         cases=cases,
         release=release,
@@ -76,12 +101,15 @@ def gate(
         on_abstain=on_abstain,
         commit=commit,
     )
-    tell_github = _github_reporter(settings.github) if github else None
+    tell_github = _github_reporter(settings.github, settings.alerts.base_url) if github else None
     if suite is not None:
+        from evalpipe.gate.export import export_events
         from evalpipe.gate.portable import gate_with
 
         outcome = gate_with(suite, request, settings=settings, now=datetime.now(UTC))
+        exported = export_events(outcome, settings.gate.otlp_endpoint)
     else:
+        from evalpipe.gate.on_lake import export
         from evalpipe.gate.on_lake import gate as decide
         from evalpipe.home import Home
 
@@ -89,32 +117,62 @@ def gate(
         if cases is None and (wait or expect):
             _wait(home, request)
         outcome = decide(home.lake, home.artifacts, request, settings=settings, now=datetime.now(UTC))
-    _write(outcome, junit=junit, markdown=markdown, json_file=json_file)
+        exported = export(home.lake, outcome, settings)
+    written: dict[Form, File] = {"junit": junit, "html": html, "sarif": sarif, "markdown": markdown, "json": json_file}
+    _write(outcome, written, settings, cases, is_annotated=annotations)
+    if exported is not None:
+        # Not on standard output, which may be JSON.
+        (warn if exported.problem else whisper)(exported.in_words)
     if tell_github is not None:
         tell_github(outcome)
     raise typer.Exit(outcome.decision.exit_code)
 
 
-def _write(outcome: "GateOutcome", *, junit: File, markdown: File, json_file: File) -> None:
+def _write(
+    outcome: "GateOutcome",
+    paths: "Mapping[Form, File]",
+    settings: "Settings",
+    cases: File,
+    *,
+    is_annotated: bool | None,
+) -> None:
     """The files that were asked for, and the answer for a terminal, or as JSON where that is asked for instead.
 
     They are written in place: CI may name a pipe, a link or /dev/stdout, which no other file may take the place of.
     """
-    from evalpipe.gate.render.decision import decision_json
-    from evalpipe.gate.render.junit import junit_xml
-    from evalpipe.gate.render.markdown import markdown as as_markdown
+    from evalpipe.gate.render.forms import rendered
+    from evalpipe.gate.render.markdown import COMMENT_CHARS, STEP_SUMMARY_BYTES
+
+    cases_file = None if cases is None else _in_repository(cases)
+    is_printed = str(paths["json"]) == "-"
+    for form, path in paths.items():
+        if path is None or str(path) == "-":
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Steps before this one have written there too.
+        is_summary = form == "markdown" and str(path) == os.environ.get("GITHUB_STEP_SUMMARY")
+        with path.open("a" if is_summary else "w", encoding="utf-8") as file:
+            max_bytes = STEP_SUMMARY_BYTES - file.tell() if is_summary else COMMENT_CHARS
+            file.write(rendered(form, outcome, settings, cases_file=cases_file, max_bytes=max_bytes))
+    if is_printed:
+        print(rendered("json", outcome, settings, cases_file=cases_file), end="")
+        return
     from evalpipe.gate.render.terminal import terminal
 
-    is_printed = str(json_file) == "-"
-    forms = ((junit, junit_xml), (markdown, as_markdown), (None if is_printed else json_file, decision_json))
-    for path, render in forms:
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(render(outcome), encoding="utf-8")
-    if is_printed:
-        print(decision_json(outcome))
-    else:
-        out.print(terminal(outcome))
+    out.print(terminal(outcome))
+    # Beside JSON a command line of GitHub's would spoil it.
+    if is_annotated or (is_annotated is None and os.environ.get("GITHUB_ACTIONS") == "true"):
+        from evalpipe.gate.render.annotations import annotations
+
+        print(annotations(outcome, cases_file=cases_file), end="")
+
+
+def _in_repository(path: Path) -> str:
+    """The path as the checkout that CI stands in names it."""
+    try:
+        return path.resolve().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path.as_posix()
 
 
 def _wait(home: "Home", request: "GateRequest") -> None:
@@ -140,16 +198,15 @@ def _wait(home: "Home", request: "GateRequest") -> None:
         wait_for_traces(request, look, clock=time.monotonic, sleep=time.sleep)
 
 
-def _github_reporter(settings: "GithubSettings") -> "Callable[[GateOutcome], None]":
+def _github_reporter(settings: "GithubSettings", base_url: str | None) -> "Callable[[GateOutcome], None]":
     """Tells GitHub of a gate; what it cannot tell is a warning, and changes no exit code.
 
     Raises SettingsError without a token, InputError outside a run that says which commit it is: before anything is
     judged.
     """
-    import os
-
     from evalpipe.errors import InputError
     from evalpipe.gate.github import context_from, report, settings_from
+    from evalpipe.gate.render.links import Links
     from evalpipe.gate.render.markdown import markdown
 
     settings = settings_from(os.environ, settings)
@@ -161,7 +218,7 @@ def _github_reporter(settings: "GithubSettings") -> "Callable[[GateOutcome], Non
         )
 
     def tell_github(outcome: "GateOutcome") -> None:
-        reported = report(outcome, context, settings, markdown=markdown(outcome))
+        reported = report(outcome, context, settings, markdown=markdown(outcome, links=Links(base_url)))
         for problem in reported.problems:
             warn(problem)
         said = ["status set"] if reported.is_status_set else []

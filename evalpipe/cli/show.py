@@ -52,6 +52,11 @@ def tell(message: str) -> None:
     out.print(Text(message))
 
 
+def whisper(message: str) -> None:
+    """One line beside the result, on standard error."""
+    err.print(Text(message, style="dim"))
+
+
 def warn(message: str) -> None:
     """One line on standard error."""
     err.print(Text(message, style="yellow"))

@@ -29,6 +29,7 @@ SCHEMA_VERSION = "evalpipe.suite/1"
 FILE_NAME = "suite.json"
 
 _NUMBER = 1  # of the schema version
+_ELSEWHERE = {"otlp_endpoint"}  # where the exporter sends events is not part of its suite
 _AGAIN = "Export it again where it was made: evalpipe evaluators export DIR"
 
 
@@ -136,7 +137,7 @@ def bundle_json(
         "schema_version": SCHEMA_VERSION,
         "made_with": __version__,
         "thresholds": {
-            "gate": settings.gate.model_dump(mode="json", exclude_defaults=True),
+            "gate": settings.gate.model_dump(mode="json", exclude_defaults=True, exclude=_ELSEWHERE),
             "quality": settings.quality.model_dump(mode="json", exclude_defaults=True),
         },
         "evaluators": [_evaluator(member) for member in sorted(members, key=lambda member: member.run.evaluator_id)],

@@ -6,7 +6,7 @@ The decision itself is decide.py; where cases come from and where decisions are 
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +18,7 @@ from evalpipe.evaluators.ledger import total_cost
 from evalpipe.evaluators.run import fields_of, run_evaluators
 from evalpipe.evaluators.view import evaluator_view
 from evalpipe.gate.baseline import baseline_of, baseline_run, compare, is_own, last_outcomes
-from evalpipe.gate.cases import Cases, Refused
+from evalpipe.gate.cases import ABOUT, Cases, Refused
 from evalpipe.gate.decide import Decision, EvaluatorRun, GatePolicy, decide, role_of
 from evalpipe.gate.members import Member
 from evalpipe.ids import GateId, content_hash
@@ -57,6 +57,8 @@ class GateOutcome:
     verdicts: pl.DataFrame  # as run_evaluators gives them; trace_id is the case id
     traces: pl.DataFrame  # TRACES that were judged; trace_id is the case id
     refused: tuple[Refused, ...] = ()  # cases that were not judged, and why
+    about: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ABOUT))  # of the cases, as cases.py says
+    history: History = field(default_factory=History)  # what was gated before
 
     @property
     def gate_id(self) -> GateId:
@@ -135,6 +137,8 @@ def judge_cases(
         verdicts,
         traces,
         cases.refused,
+        cases.about,
+        history,
     )
 
 
@@ -148,7 +152,7 @@ def _question_id(cases: Cases, suite: Sequence[Member], policy: GatePolicy, rele
     question: list[Any] = [
         hashlib.sha256(lines.getvalue()).hexdigest(),
         [[*(getattr(member.run, name) for name in standing), member.artifact_sha256] for member in suite],
-        policy.gate.model_dump(),
+        policy.gate.model_dump(exclude={"otlp_endpoint"}),
         policy.quality.model_dump(),
         release,
         len(cases.refused),

@@ -12,11 +12,10 @@ from evalpipe.evaluators.on_lake import features_of, labelled_traces, standing
 from evalpipe.files import write_whole
 from evalpipe.gate.bundle import bundle_json
 from evalpipe.gate.cases import case_rejections, cases_of_traffic, read_cases
+from evalpipe.gate.export import Exported, export_events
 from evalpipe.gate.judge import Asked, GateOutcome, History, judge_cases
 from evalpipe.gate.members import Member, members_of
-from evalpipe.gate.render.decision import decision_json
-from evalpipe.gate.render.junit import junit_xml
-from evalpipe.gate.render.markdown import markdown
+from evalpipe.gate.render.forms import KEPT, rendered
 from evalpipe.gate.replay import cases_of
 from evalpipe.gate.request import GateRequest, settled
 from evalpipe.ids import is_safe_name
@@ -35,6 +34,7 @@ from evalpipe.tables import (
     ISSUES,
     LABELS,
     REJECTIONS,
+    SPANS,
     TRACES,
     VERDICTS,
 )
@@ -71,7 +71,7 @@ def gate(lake: Lake, artifacts: Path, request: GateRequest, *, settings: Setting
     # The run comes last: a gate that is in gate_runs is whole.
     lake.append_new(GATE_CASES, outcome.cases)
     lake.append_new(GATE_RESULTS, outcome.results)
-    _write_files(artifacts, outcome)
+    _write_files(artifacts, outcome, settings, request)
     lake.append_new(GATE_RUNS, outcome.run)
     return outcome
 
@@ -158,11 +158,35 @@ def _reading(settings: Settings) -> Reading:
     return Reading(settings.observe, load_prices(settings.observe.prices), redactor)
 
 
-def _write_files(artifacts: Path, outcome: GateOutcome) -> None:
-    gate_id = outcome.gate_id
+def folder_of(artifacts: Path, gate_id: str) -> Path:
+    """Where the files of a gate are. Raises InputError for an id that can name no folder."""
     if not is_safe_name(gate_id):
         raise InputError(f"gate id {gate_id!r} cannot name a folder")
-    folder = artifacts / "gates" / gate_id
-    texts = {"decision.json": decision_json(outcome), "junit.xml": junit_xml(outcome), "summary.md": markdown(outcome)}
-    for name, text in texts.items():
-        write_whole(folder / name, text)
+    return artifacts / "gates" / gate_id
+
+
+def _write_files(artifacts: Path, outcome: GateOutcome, settings: Settings, request: GateRequest) -> None:
+    """Every form of a decision, into its folder."""
+    folder, path = folder_of(artifacts, outcome.gate_id), request.cases
+    # As a repository names it: a path outside it is of this machine alone.
+    cases_file = None if path is None else path.name if path.is_absolute() else path.as_posix()
+    for form, name in KEPT.items():
+        write_whole(folder / name, rendered(form, outcome, settings, cases_file=cases_file))
+
+
+def export(lake: Lake, outcome: GateOutcome, settings: Settings) -> Exported | None:
+    """Send the verdicts as events to `settings.gate.otlp_endpoint`; None without one. Raises nothing."""
+    endpoint = settings.gate.otlp_endpoint
+    return export_events(outcome, endpoint, root_spans=_root_spans(lake, outcome) if endpoint else None)
+
+
+def _root_spans(lake: Lake, outcome: GateOutcome) -> dict[str, str]:
+    """By trace its root span, to which its events belong; a case of a file has none."""
+    if outcome.run["source"][0] != "release":
+        return {}
+    ids, days = outcome.traces["trace_id"], outcome.traces["day"].unique()
+    is_root = pl.col("day").is_in(days.implode()) & pl.col("parent_span_id").is_null()
+    is_root &= pl.col("trace_id").is_in(ids.implode())
+    roots = lake.scan(SPANS).filter(is_root).select("trace_id", "span_id", "start_unix_ns").collect()
+    first = roots.sort("start_unix_ns", descending=True)
+    return dict(first.select("trace_id", "span_id").iter_rows())

@@ -165,7 +165,8 @@ def failures_per_issue(issues: pl.DataFrame) -> str | None:
 
 
 def gate_history(runs: pl.DataFrame, results: pl.DataFrame) -> str | None:
-    """What each evaluator said in the last gates, oldest left, with the decision on top; None before the first gate."""
+    """What each evaluator said in the last gates with its pass rate, oldest left, the decision on top; None before the
+    first gate."""
     if runs.is_empty():
         return None
     import altair as alt
@@ -176,18 +177,22 @@ def gate_history(runs: pl.DataFrame, results: pl.DataFrame) -> str | None:
     )
     newest = newest.select("gate_id", "place", "decision", gate=pl.format("{}. {}", pl.col("place") + 1, label))
     words = {"pass": "passed", "block": "failed", "abstain": "abstained"}
-    decisions = newest.select("gate", "place", outcome=pl.col("decision").replace(words), name=pl.lit("Decision"))
+    decisions = newest.select(
+        "gate", "place", outcome=pl.col("decision").replace(words), name=pl.lit("Decision"), pass_rate=pl.lit(None)
+    )
     said = (
         results.join(newest, on="gate_id")
         .sort("place", "evaluator_id")
-        .select("gate", "place", "outcome", "issue_id", name=_short("failure_mode"))
+        .select("gate", "place", "outcome", "issue_id", "pass_rate", name=_short("failure_mode"))
         .with_columns(name=_unique_name("issue_id"))
         .select(decisions.columns)
     )
-    rows = pl.concat([decisions, said])
+    rows = pl.concat([decisions, said], how="vertical_relaxed")
     outcomes = {"passed": _GOOD, "failed": _BAD, "abstained": _WARN, "skipped": _LINE}
     marks = {"passed": "✓", "failed": "✗", "abstained": "?", "skipped": "–"}
-    base = alt.Chart(rows.with_columns(mark=pl.col("outcome").replace(marks))).encode(
+    # Rounded down: what is not all is never called so.
+    share = pl.format(" {}%", (pl.col("pass_rate") * 100 + 1e-9).floor().cast(pl.Int32)).fill_null("")
+    base = alt.Chart(rows.with_columns(mark=pl.col("outcome").replace(marks) + share)).encode(
         x=alt.X(
             "gate:N",
             sort=None,
@@ -205,10 +210,10 @@ def gate_history(runs: pl.DataFrame, results: pl.DataFrame) -> str | None:
     )
     # A letter in each cell: the colours alone do not reach every reader.
     is_skipped = alt.datum.outcome == "skipped"
-    letters = base.mark_text(fontWeight="bold", fontSize=13).encode(
+    letters = base.mark_text(fontWeight="bold", fontSize=11).encode(
         text="mark:N", color=alt.condition(is_skipped, alt.value(_MUTED), alt.value(_SURFACE))
     )
-    return _svg((cells + letters).properties(width=alt.Step(46), height=alt.Step(30)), "gates")
+    return _svg((cells + letters).properties(width=alt.Step(52), height=alt.Step(30)), "gates")
 
 
 def yield_over_cycles(yields: pl.DataFrame) -> str | None:

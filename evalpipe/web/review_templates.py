@@ -8,9 +8,9 @@ from jinja2 import Environment
 from starlette.responses import HTMLResponse
 
 from evalpipe.issues.board import shared_places
-from evalpipe.pages import templates
+from evalpipe.pages import shown, templates
 from evalpipe.review.desk.desk import Mark, SheetStep
-from evalpipe.web.review_text import emphasised, first_line, label, marked, shown
+from evalpipe.web.review_text import emphasised, first_line, label, marked
 
 _LONG_CHARACTERS = 1_800  # about 25 lines: more is folded, so that the next step is in sight
 _LONG_LINES = 28

@@ -1,13 +1,13 @@
-"""Text of traces as it stands on a page: escaped, its invisible characters shown, its evidence marked.
+"""Text of traces as it stands on the review pages: escaped, its evidence marked, queues and signals in words.
 
-Everything a trace holds was written by strangers. Nothing of it becomes a tag, an address or a style.
+Everything a trace holds was written by strangers. Nothing of it becomes a tag, an address or a style: pages.shown.
 """
 
-import re
 from collections.abc import Sequence
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from evalpipe.pages import shown
 from evalpipe.review.desk.desk import Mark
 
 LABELS = {
@@ -34,25 +34,10 @@ LABELS = {
 }
 """What each queue and signal is called before people who read traces, not tables."""
 
-# Controls but tab and newline, what changes direction, and what has no width. Joiners and the marks of one direction
-# stay: Persian, Hindi and emoji are spelled with them, and an isolated block keeps them from reaching further.
-_INVISIBLE = re.compile(
-    "([\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u180e\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f])"
-)
-
 
 def label(signal: str) -> str:
     """A queue or signal in words."""
     return LABELS.get(signal, signal.replace("_", " "))
-
-
-def shown(text: str) -> Markup:
-    """`text` escaped, with every character that would not be seen as its code point in a box."""
-    visible, *rest = _INVISIBLE.split(text)
-    html = escape(visible)
-    for hidden, visible in zip(rest[::2], rest[1::2], strict=True):
-        html += Markup('<span class="invisible">U+{:04X}</span>').format(ord(hidden)) + visible
-    return html
 
 
 def marked(text: str, marks: Sequence[Mark]) -> Markup:

@@ -41,7 +41,6 @@ def running() -> Iterator[Server]:
 @pytest.fixture
 def server(running: Server) -> Server:
     running.reset()
-    running.troubles.statuses = []
     return running
 
 

@@ -155,7 +155,7 @@ def test_a_file_that_is_asked_for_is_written_in_place(tmp_path):
     subprocess.run([sys.executable, "-m", "evalpipe", *map(str, asked)], cwd=tmp_path, check=True, capture_output=True)
     assert link.is_symlink()
     assert target.read_text().startswith("<?xml")
-    assert (tmp_path / "made" / "gate.md").read_text().startswith("## May ship")
+    assert (tmp_path / "made" / "gate.md").read_text().startswith("## ✅ May ship")
 
 
 def test_a_solved_issue_watches_on_in_the_file(tmp_path):

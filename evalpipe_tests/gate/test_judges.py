@@ -33,7 +33,6 @@ def running() -> Iterator[Server]:
 @pytest.fixture
 def server(running: Server) -> Server:
     running.reset()
-    running.troubles.statuses, running.troubles.hang = [], 0
     return running
 
 

@@ -3,9 +3,10 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evalpipe.pages import shown
 from evalpipe.review.desk.desk import Mark
 from evalpipe.tables import SIGNALS
-from evalpipe.web.review_text import LABELS, first_line, label, marked, shown
+from evalpipe.web.review_text import LABELS, first_line, label, marked
 
 VISIBLE = st.text(st.characters(exclude_categories=("Cc", "Cf", "Cs", "Zl", "Zp")))
 

@@ -14,7 +14,8 @@ from evalpipe.defs.retries import asset
 from evalpipe.defs.spec import OWNERS, REPORT_FRESH, VERDICTS_FRESH, WHEN_INPUTS_CHANGE, spec
 from evalpipe.defs.tell import each_partition, preview, share, told
 from evalpipe.evaluators.on_lake import judging, loaded, quality_of_all, verdicts_on
-from evalpipe.gate.on_lake import gate
+from evalpipe.gate.on_lake import export, gate
+from evalpipe.gate.render.links import Links
 from evalpipe.gate.render.markdown import markdown
 from evalpipe.gate.request import GateRequest
 from evalpipe.plan import CODE_VERSIONS, WHOLE, expected, verdicts_expected
@@ -169,13 +170,15 @@ class GateQuestion(dg.Config):
 
 # Gates of CI runs must not wait for one another, and never write the same keys.
 @asset(**spec(GATE_RUNS, "iterate", is_alone=False), deps=[EVALUATORS.name, EVALUATOR_QUALITY.name])
-def gate_runs(config: GateQuestion, home: HomeResource) -> dg.MaterializeResult:
+def gate_runs(context: dg.AssetExecutionContext, config: GateQuestion, home: HomeResource) -> dg.MaterializeResult:
     opened = home.open()
     outcome = gate(opened.lake, opened.artifacts, config.request(), settings=opened.settings, now=home.now())
+    if exported := export(opened.lake, outcome, opened.settings):
+        (context.log.warning if exported.problem else context.log.info)(exported.in_words)
     metadata: dict[str, Any] = {
         "decision": outcome.decision.decision,
         "suite_pass_rate": outcome.decision.suite_pass_rate,
-        "summary": dg.MetadataValue.md(markdown(outcome)),
+        "summary": dg.MetadataValue.md(markdown(outcome, links=Links(opened.settings.alerts.base_url))),
         "results": preview(outcome.results),
     }
     if outcome.decision.exit_code:
