@@ -6,16 +6,16 @@ Nothing here knows what is usual (usual.py) or gives a score (anomaly.py).
 import os
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from typing import NamedTuple
 
 import polars as pl
 
 from evalpipe.ids import content_hash
-from evalpipe.signals.answers import answer_features
+from evalpipe.signals.answers import answer_features, new_answers
 from evalpipe.signals.claims import claim_features
 from evalpipe.signals.messages import message_frame, session_key
 from evalpipe.signals.questions import question_features
-from evalpipe.signals.requests import request_features
+from evalpipe.signals.requests import request_features, request_frame
 from evalpipe.signals.sources import source_features
 from evalpipe.signals.tools import tool_features
 from evalpipe.tables import TRACE_FEATURES
@@ -29,28 +29,34 @@ _ABSENT = {  # what a trace without such messages has; what is not here is then 
 }
 _LISTS = ("complaints", "hedges", "refusals", "calls", "repeated", "unbacked_claims", "asked_again")
 
-_Part = Callable[[pl.DataFrame], pl.DataFrame]
-_PARTS: tuple[_Part, ...] = (
-    request_features,
-    answer_features,
-    claim_features,
-    question_features,
-    tool_features,
-    source_features,
-)
-_WITHOUT_LANGUAGE: _Part = partial(answer_features, has_language=False)
-_NUMBERS_OF: Mapping[_Part, frozenset[str]] = {
-    request_features: frozenset(
+
+class _Read(NamedTuple):
+    """What the parts count from, found once for all of them."""
+
+    messages: pl.DataFrame
+    requests: pl.DataFrame
+    answers: pl.DataFrame
+    numbers: Collection[str] | None  # the columns asked for; None: all
+
+    @classmethod
+    def of(cls, messages: pl.DataFrame, numbers: Collection[str] | None) -> "_Read":
+        requests = request_frame(messages)
+        return cls(messages, requests, new_answers(messages, requests), numbers)
+
+
+_NUMBERS_OF: Mapping[Callable[[_Read], pl.DataFrame], frozenset[str]] = {
+    lambda read: request_features(read.messages, read.requests): frozenset(
         {"similarity", "n_times_asked", "n_complaints", "is_left_unanswered", "n_turns"}  # n_turns counts requests
     ),
-    answer_features: frozenset({"language_mismatch"}),
-    _WITHOUT_LANGUAGE: frozenset({"hedges_per_100_words", "n_refusals", "is_cut_off", "broken_output"}),
-    claim_features: frozenset({"n_claims", "n_unbacked_claims"}),
-    question_features: frozenset({"n_asked_again"}),
-    tool_features: frozenset({"n_repeats", "n_ignored_errors"}),
-    source_features: frozenset({"unsupported", "n_unsupported_numbers"}),
+    lambda read: answer_features(read.messages, read.answers, numbers=read.numbers): frozenset(
+        {"hedges_per_100_words", "n_refusals", "is_cut_off", "broken_output", "language_mismatch"}
+    ),
+    lambda read: claim_features(read.messages, read.answers): frozenset({"n_claims", "n_unbacked_claims"}),
+    lambda read: question_features(read.messages, read.answers): frozenset({"n_asked_again"}),
+    lambda read: tool_features(read.messages): frozenset({"n_repeats", "n_ignored_errors"}),
+    lambda read: source_features(read.messages): frozenset({"unsupported", "n_unsupported_numbers"}),
 }
-
+"""The parts, and the columns of TRACE_FEATURES that each has to be asked for."""
 
 NUMBERS: frozenset[str] = frozenset({"session_s", "context_growth", "is_error"}).union(*_NUMBERS_OF.values())
 """The columns of TRACE_FEATURES that can be counted by themselves."""
@@ -65,11 +71,13 @@ def feature_frame(
     one, and get no row. With `numbers` there are only these columns, of NUMBERS, beside trace_id; what they do not need
     is not counted.
     """
-    messages = message_frame(today, earlier)
-    asked = _PARTS if numbers is None else [part for part, own in _NUMBERS_OF.items() if not own.isdisjoint(numbers)]
-    # Many of the steps of a part use one core; polars lets go of the interpreter while it works.
-    with ThreadPoolExecutor(min(max(1, len(asked)), os.cpu_count() or 1)) as pool:
-        parts = list(pool.map(lambda part: part(messages), asked))
+    asked = [part for part, own in _NUMBERS_OF.items() if numbers is None or not own.isdisjoint(numbers)]
+    parts: list[pl.DataFrame] = []
+    if asked:
+        read = _Read.of(message_frame(today, earlier), numbers)
+        # Many of the steps of a part use one core; polars lets go of the interpreter while it works.
+        with ThreadPoolExecutor(min(len(asked), os.cpu_count() or 1)) as pool:
+            parts = list(pool.map(lambda part: part(read), asked))
     features = _sizes(today)
     evidence = []
     for number, part in enumerate(parts):
