@@ -167,7 +167,7 @@ def _of_lines(documents: Iterator[Numbered]) -> Cases:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Without the collector of reference cycles, which documents have not: looking for them takes as long as reading."""
+    """Without the collector of reference cycles, which documents have not: looking takes as long as reading."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
