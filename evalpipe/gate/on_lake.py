@@ -54,6 +54,8 @@ def gate(lake: Lake, artifacts: Path, request: GateRequest, *, settings: Setting
     if request.cases is not None:
         reading = _reading(settings)
         cases, features = read_cases(request.cases, is_strict=request.is_strict, reading=reading), None
+        # Evaluators learned from redacted texts, and what a page or a judge is shown is as private as traffic.
+        cases = cases._replace(traces=reading.redactor.traces(cases.traces))
         rejections = reading.redactor.rejections(case_rejections(cases, source=request.cases.name, now=now))
     else:
         cases = cases_of_traffic(traces_of(lake, request, settings.gate))

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from evalpipe.redaction.key import redaction_key
-from evalpipe.redaction.tables import all_detectors, redacted, redacted_rejections
+from evalpipe.redaction.tables import all_detectors, redacted, redacted_rejections, redacted_traces
 from evalpipe.redaction.texts import redacted_bytes
 from evalpipe.settings import RedactionSettings
 
@@ -26,6 +26,10 @@ class Redactor:
     def spans(self, spans: pl.DataFrame) -> pl.DataFrame:
         """SPANS rows."""
         return redacted(spans, self.settings, self.key)
+
+    def traces(self, traces: pl.DataFrame) -> pl.DataFrame:
+        """TRACES rows that were made of no spans."""
+        return redacted_traces(traces, self.settings, self.key)
 
     def rejections(self, rejections: pl.DataFrame) -> pl.DataFrame:
         """REJECTIONS rows."""

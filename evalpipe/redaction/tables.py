@@ -1,4 +1,4 @@
-"""SPANS and REJECTIONS rows with placeholders, by the settings. Which columns make a group is said here."""
+"""SPANS, TRACES and REJECTIONS rows with placeholders, by the settings. Which columns make a group is said here."""
 
 import base64
 from collections.abc import Collection
@@ -25,6 +25,24 @@ def redacted(spans: pl.DataFrame, settings: RedactionSettings, key: bytes) -> pl
     return spans.with_columns(
         redacted_texts(spans[name], detectors, key) for columns, detectors in groups for name in columns if detectors
     )
+
+
+def redacted_traces(traces: pl.DataFrame, settings: RedactionSettings, key: bytes) -> pl.DataFrame:
+    """TRACES rows that were made of no spans, as `settings` ask: what they would hold had they come as spans."""
+    groups = ((("request", "response"), settings.content), (IDENTITY, settings.identity))
+    rows = traces.with_columns(
+        redacted_texts(traces[name], detectors, key) for columns, detectors in groups for name in columns if detectors
+    )
+    return rows.with_columns(_redacted_steps(rows["transcript"], settings.content, key)) if settings.content else rows
+
+
+def _redacted_steps(transcripts: pl.Series, detectors: Collection[Detector], key: bytes) -> pl.Series:
+    steps = pl.DataFrame({"step": transcripts}).with_row_index("row").explode("step").drop_nulls("step").unnest("step")
+    steps = steps.with_columns(redacted_texts(steps["content"], detectors, key))
+    told = steps.group_by("row", maintain_order=True).agg(step=pl.struct(pl.exclude("row")))
+    rows = pl.DataFrame({"row": pl.int_range(len(transcripts), dtype=pl.UInt32, eager=True)})
+    joined = rows.join(told, on="row", how="left", maintain_order="left")["step"]
+    return joined.cast(transcripts.dtype).fill_null(pl.Series([[]], dtype=transcripts.dtype)).rename(transcripts.name)
 
 
 def redacted_rejections(rejections: pl.DataFrame, settings: RedactionSettings, key: bytes) -> pl.DataFrame:

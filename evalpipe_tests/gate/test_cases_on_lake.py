@@ -57,6 +57,15 @@ def test_what_is_refused_is_redacted_like_everything_in_the_tables(lake: Lake, t
     assert "ann@example.org" not in kept
 
 
+def test_cases_are_redacted_as_traffic_is_before_they_are_judged_or_shown(lake: Lake, tmp_path: Path):
+    request = GateRequest(cases=case_file(tmp_path, {"input": "I am ann@example.org", "output": "sorry"}))
+    outcome = ask(lake, tmp_path, request, redaction=RedactionSettings(content=frozenset({"email"})))
+    assert "I am [email:" in outcome.traces["request"][0]
+    pages = [path.read_text() for path in (tmp_path / "artifacts" / "gates" / outcome.gate_id).iterdir()]
+    assert any("I am [email:" in page for page in pages)
+    assert not any("ann@example.org" in page for page in pages)
+
+
 def test_a_strict_gate_writes_nothing(lake: Lake, tmp_path: Path):
     request = GateRequest(cases=case_file(tmp_path, GOOD, '{"input": "q"}'), is_strict=True)
     with pytest.raises(InputError, match="line 2"):

@@ -1,12 +1,14 @@
 import base64
 from datetime import UTC, datetime
 
+import polars as pl
 import pytest
 
 from evalpipe.otlp.payload import Refused, rejection_frame
-from evalpipe.redaction.tables import CONTENT, IDENTITY, LEFTOVER, redacted, redacted_rejections
+from evalpipe.redaction.tables import CONTENT, IDENTITY, LEFTOVER, redacted, redacted_rejections, redacted_traces
 from evalpipe.settings import RedactionSettings
-from evalpipe.tables import SPANS
+from evalpipe.tables import SPANS, TRACES
+from evalpipe_tests.evaluators.made import traces, transcript
 from evalpipe_tests.traces.made import written
 
 KEY = b"k" * 32
@@ -48,6 +50,29 @@ def test_nothing_but_texts_changes():
     assert after.schema == SPANS.schema
     assert after.drop(texts).equals(before.drop(texts))
     assert after.row(1) == before.row(1)
+
+
+def test_a_trace_without_spans_has_the_placeholders_that_its_spans_would_have():
+    said = [("user", "I am ann@example.com"), ("tool_call", '{"to": "ann@example.com"}')]
+    row = {"span_id": "1", "input": "I am ann@example.com", "user_id": "ann@example.com"}
+    before = traces(transcript(*said), [], transcript(("assistant", "Hello"))).with_columns(
+        request=pl.lit("I am ann@example.com"), user_id=pl.lit("ann@example.com")
+    )
+    asked = settings(content="email", identity="email")
+    after = redacted_traces(before, asked, KEY)
+    (span,) = redacted(written(row), asked, KEY).to_dicts()
+    (trace, empty, other) = after.to_dicts()
+    assert (trace["request"], trace["user_id"]) == (span["input"], span["user_id"])
+    assert [step["content"] for step in trace["transcript"]] == [span["input"], f'{{"to": "{span["user_id"]}"}}']
+    assert (empty["transcript"], other["transcript"]) == ([], before["transcript"].to_list()[2])
+    assert after.schema == TRACES.schema
+    kept = ["transcript", "request", "user_id"]
+    assert after.drop(kept).equals(before.drop(kept))
+
+
+def test_a_trace_stays_as_it_is_where_nothing_is_asked_for():
+    before = traces(transcript(("user", EVERYWHERE)))
+    assert redacted_traces(before, settings(), KEY).equals(before)
 
 
 def test_a_user_is_the_same_across_columns_and_runs():
