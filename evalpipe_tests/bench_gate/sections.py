@@ -104,10 +104,10 @@ def on_speed(sizes: Sizes, folder: Path) -> Section:
 ## Speed
 
 `evalpipe gate --cases FILE` in a home with {suite.n_rules} rules and {suite.n_learned} learned evaluators, all of which
-judge every case: the demo's conversations with their tool calls, some 1.3 KB of JSON a case. The evaluators
-flag about a tenth of it. The command reads the file, judges, decides, and writes three tables and every form of the decision. Wall and
-CPU seconds and peak memory are of the process, medians. The pieces are of one run: imports by themselves,
-reading the file, judging up to the decision, and keeping tables and files.
+judge every case: the demo's conversations with their tool calls, some 1.3 KB of JSON a case. The evaluators flag about
+a tenth of it. The command reads the file, judges, decides, and writes three tables and every form of the decision. Wall
+and CPU seconds and peak memory are of the process, medians. The pieces are of one run: imports by themselves, reading
+the file, judging up to the decision, and keeping tables and files.
 
 {_table(heads, rows)}
 """
