@@ -5,6 +5,7 @@ its fault verdicts. What a verdict is worth, and who may block, is decided elsew
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -118,8 +119,11 @@ def _alike(chosen: Sequence[pl.Series]) -> list[list[int]]:
 
 def _say(artifacts: Sequence[Artifact], view: pl.DataFrame, llm: LlmSettings, ledger: Ledger) -> Iterator[pl.DataFrame]:
     """_SAID of each evaluator, one row a trace."""
-    flags = _flags_of_rules(artifacts, view)
-    scores = _scores_of_learned(artifacts, view)
+    # Side by side: polars and numpy let go of the interpreter while they work, and many of their steps use one core.
+    with ThreadPoolExecutor(1) as pool:
+        flagging = pool.submit(_flags_of_rules, artifacts, view)
+        scores = _scores_of_learned(artifacts, view)
+        flags = flagging.result()
     for place, artifact in enumerate(artifacts):
         yield _say_or_fault(artifact, view, flags.get(place), scores.get(place), llm, ledger)
 
