@@ -7,7 +7,7 @@ WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test up lint format bench bench-ingest bench-triage bench-generate bench-lifecycle clean
+.PHONY: demo test up lint format bench bench-ingest bench-triage bench-generate bench-lifecycle bench-gate clean
 
 demo: .venv/installed
 	$(BIN)/evalpipe demo
@@ -46,6 +46,11 @@ bench-generate: .venv/installed-dev
 # Its frames are small: with one thread it takes less CPU, and other work disturbs it less.
 bench-lifecycle: .venv/installed-dev
 	POLARS_MAX_THREADS=1 $(BIN)/python -m evalpipe_tests.bench_lifecycle --out docs/lifecycle.md
+
+# BENCH_PEERS=DIR also runs the peers installed there with the same assertions: DIR/promptfoo (npm install promptfoo) and
+# DIR/venv-deepeval. Times are of the wall clock: leave the machine alone meanwhile.
+bench-gate: .venv/installed-dev
+	$(BIN)/python -m evalpipe_tests.bench_gate --out docs/gate.md
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evalpipe.errors import StateError
 from evalpipe.lake.store import Lake
-from evalpipe.otlp.landing import Landed, Landing
-from evalpipe.otlp.on_lake import Absorbed, absorb, ingest
-from evalpipe.redaction.redactor import Redactor, redactor_at
 from evalpipe.settings import Settings, load_settings
-from evalpipe.traces.prices import load_prices
-from evalpipe.traces.spans import Reading
+
+# What lands and reads traffic is imported where it is used: most commands need none of it.
+if TYPE_CHECKING:
+    from evalpipe.otlp.landing import Landed, Landing
+    from evalpipe.otlp.on_lake import Absorbed
+    from evalpipe.redaction.redactor import Redactor
+    from evalpipe.traces.spans import Reading
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,24 @@ class Home:
         return Lake(self.settings.lake_uri or self.root / "lake")
 
     @cached_property
-    def landing(self) -> Landing:
+    def landing(self) -> "Landing":
+        from evalpipe.otlp.landing import Landing
+
         return Landing(self.root / "landing", self.settings.observe, self.redactor)
 
     @cached_property
-    def redactor(self) -> Redactor:
+    def redactor(self) -> "Redactor":
         """What is redacted here; its key is made on first use."""
+        from evalpipe.redaction.redactor import redactor_at
+
         return redactor_at(self.root, self.settings.redaction)
 
     @cached_property
-    def reading(self) -> Reading:
+    def reading(self) -> "Reading":
         """How landed spans are read here. Raises InputError for a price table that cannot be read."""
+        from evalpipe.traces.prices import load_prices
+        from evalpipe.traces.spans import Reading
+
         return Reading(self.settings.observe, load_prices(self.settings.observe.prices), self.redactor)
 
     @property
@@ -78,12 +88,18 @@ class Home:
         """Digests of the tokens with which reviewers sign in."""
         return self.root / "review-tokens.json"
 
-    def ingest(self, paths: Sequence[Path], *, now: datetime, progress: Callable[[int], None] | None = None) -> Landed:
+    def ingest(
+        self, paths: Sequence[Path], *, now: datetime, progress: Callable[[int], None] | None = None
+    ) -> "Landed":
         """Land OTLP files; what is refused goes to `rejections`. Raises InputError."""
+        from evalpipe.otlp.on_lake import ingest
+
         return ingest(self.landing, self.lake, paths, now=now, progress=progress)
 
-    def absorb(self, now: datetime) -> Absorbed:
+    def absorb(self, now: datetime) -> "Absorbed":
         """Land what the receivers have acknowledged up to now."""
+        from evalpipe.otlp.on_lake import absorb
+
         return absorb(self.landing, self.lake, now=now)
 
     def require_traffic(self) -> None:

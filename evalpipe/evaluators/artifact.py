@@ -5,7 +5,8 @@ An artifact is JSON and never code. Running one is in run.py, keeping it in cata
 
 import json
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, NotRequired
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError, model_validator
 from typing_extensions import TypedDict
@@ -14,6 +15,9 @@ from evalpipe.errors import ArtifactError
 from evalpipe.evaluators.judge_program import JudgeProgram
 from evalpipe.evaluators.rules import validate_rule
 from evalpipe.ids import canonical_json, content_hash
+
+if TYPE_CHECKING:
+    from evalpipe.evaluators.learned import LearnedModel
 
 SCHEMA_VERSION = "evalpipe.evaluator/1"
 
@@ -134,6 +138,14 @@ class Artifact(BaseModel):
     )
     created_at: str = Field(description="ISO 8601, UTC")
 
+    @cached_property
+    def learned(self) -> "LearnedModel":
+        """The program as a model that judges, of a learned evaluator. Raises ArtifactError for any other."""
+        # Imported here: who has rules alone does not pay for it.
+        from evalpipe.evaluators.learned import LearnedModel
+
+        return LearnedModel.from_program(self.program)
+
     @property
     def sha256(self) -> str:
         """Of the canonical JSON: 64 hex digits."""
@@ -160,18 +172,20 @@ class Artifact(BaseModel):
 
     @model_validator(mode="after")
     def _is_sound(self) -> "Artifact":
-        _check_program(self.kind, self.program)
-        if self.quality["program_sha256"] != program_sha256(self.program):
+        _check_program(self)
+        try:
+            # What is hashed was encoded, so that the program, which may be large, is not encoded once more.
+            program_hash = program_sha256(self.program)
+            canonical_json(self.model_dump(mode="json", exclude={"program"})).encode()
+        except ValueError as error:
+            raise ArtifactError(f"evaluator {self.evaluator_id}: it holds what JSON has not: {error}") from error
+        if self.quality["program_sha256"] != program_hash:
             raise ArtifactError(
                 f"evaluator {self.evaluator_id} version {self.version}: its quality was measured on another program "
                 "than the one it carries. It is never run; generate it again with: evalpipe generate"
             )
         if not _is_utc(self.created_at):
             raise ArtifactError(f"evaluator {self.evaluator_id}: created_at {self.created_at!r} is no UTC time")
-        try:
-            self.to_json().encode()
-        except ValueError as error:
-            raise ArtifactError(f"evaluator {self.evaluator_id}: it holds what JSON has not: {error}") from error
         return self
 
 
@@ -188,16 +202,15 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
-def _check_program(kind: str, program: dict[str, Any]) -> None:
+def _check_program(artifact: Artifact) -> None:
+    kind, program = artifact.kind, artifact.program
     if kind == "rule":
         _check_keys(kind, program, {"rule"})
         validate_rule(program["rule"])
     elif kind == "judge":
         JudgeProgram.from_program(program)
     else:
-        from evalpipe.evaluators.learned import LearnedModel
-
-        LearnedModel.from_program(program)
+        _ = artifact.learned
 
 
 def _check_keys(kind: str, program: dict[str, Any], keys: set[str]) -> None:

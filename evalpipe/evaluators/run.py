@@ -5,6 +5,7 @@ its fault verdicts. What a verdict is worth, and who may block, is decided elsew
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from evalpipe.evaluators.rules import Rule, columns_asked, compile_rule, reason,
 from evalpipe.settings import LlmSettings
 
 if TYPE_CHECKING:
+    from evalpipe.evaluators.learned import LearnedModel
     from evalpipe.evaluators.linear import Program
 
 SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
@@ -101,9 +103,7 @@ def fields_of(artifacts: Sequence[Artifact]) -> frozenset[str]:
                 case "rule":
                     asked |= columns_asked(validate_rule(artifact.program["rule"]))
                 case "learned":
-                    from evalpipe.evaluators.learned import LearnedModel
-
-                    asked |= _fields_of_program(LearnedModel.from_program(artifact.program).program)
+                    asked |= _fields_of_program(artifact.learned.program)
                 case "judge":
                     pass
     return frozenset(asked)
@@ -119,8 +119,11 @@ def _alike(chosen: Sequence[pl.Series]) -> list[list[int]]:
 
 def _say(artifacts: Sequence[Artifact], view: pl.DataFrame, llm: LlmSettings, ledger: Ledger) -> Iterator[pl.DataFrame]:
     """_SAID of each evaluator, one row a trace."""
-    flags = _flags_of_rules(artifacts, view)
-    scores = _scores_of_learned(artifacts, view)
+    # Side by side: polars and numpy let go of the interpreter while they work, and many of their steps use one core.
+    with ThreadPoolExecutor(1) as pool:
+        flagging = pool.submit(_flags_of_rules, artifacts, view)
+        scores = _scores_of_learned(artifacts, view)
+        flags = flagging.result()
     for place, artifact in enumerate(artifacts):
         yield _say_or_fault(artifact, view, flags.get(place), scores.get(place), llm, ledger)
 
@@ -145,12 +148,12 @@ def _scores_of_learned(artifacts: Sequence[Artifact], view: pl.DataFrame) -> dic
     if not places:
         return {}
     # Imported here: who has rules alone does not pay for it.
-    from evalpipe.evaluators.learned import LearnedModel, scores
+    from evalpipe.evaluators.learned import scores
 
     models: dict[int, LearnedModel] = {}
     for place in places:
         with suppress(*_FAULTS):
-            models[place] = LearnedModel.from_program(artifacts[place].program)
+            models[place] = artifacts[place].learned
     try:
         found = scores(list(models.values()), view)
     except _FAULTS:
@@ -192,9 +195,7 @@ def _rule_says(artifact: Artifact, view: pl.DataFrame, flagged: pl.Series | None
 
 
 def _learned_says(artifact: Artifact, view: pl.DataFrame, score: pl.Series | None) -> pl.DataFrame:
-    from evalpipe.evaluators.learned import LearnedModel
-
-    model = LearnedModel.from_program(artifact.program)
+    model = artifact.learned
     if score is None:
         score = pl.Series(model.score(view), dtype=pl.Float64)
     flagged = score >= model.program.threshold

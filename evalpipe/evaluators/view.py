@@ -5,6 +5,7 @@ a day with the earlier turns of the session at hand. What evaluators make of the
 """
 
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 
@@ -64,14 +65,17 @@ def evaluator_view(
     faults instead of reading a null. trace_id, session_id, service_name, day and transcript are always there.
     """
     wanted = [name for name in _FEATURE_MEANINGS if fields is None or name in fields]
-    view = view_frame(traces, fields=fields)
     if not wanted:
-        return view
+        return view_frame(traces, fields=fields)
     known = TRACE_FEATURES.empty() if features is None else features
     lacking = traces.join(known, on="trace_id", how="anti").unique("trace_id")
-    numbers = pl.concat(
-        frame.select("trace_id", pl.col(wanted).cast(pl.Float64))
-        for frame in (known, feature_frame(lacking, TRACES.empty()))
-    ).unique("trace_id", keep="first")
+    # Side by side: polars lets go of the interpreter while it works, and many of its steps use one core.
+    with ThreadPoolExecutor(1) as pool:
+        counting = pool.submit(feature_frame, lacking, TRACES.empty(), numbers=wanted)
+        view = view_frame(traces, fields=fields)
+        counted = counting.result()
+    numbers = pl.concat(frame.select("trace_id", pl.col(wanted).cast(pl.Float64)) for frame in (known, counted)).unique(
+        "trace_id", keep="first"
+    )
     joined = view.join(numbers, on="trace_id", how="left", maintain_order="left")
     return joined.select(pl.exclude("transcript"), "transcript")

@@ -6,7 +6,9 @@ The statistics are quality/comparison.py; what a fall leads to is decide.py.
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from evalpipe.gate.decide import EvaluatorRun
 from evalpipe.quality.comparison import Comparison, fisher_test, sign_test
@@ -79,10 +81,30 @@ def compare(
     `cases` are GATE_CASES rows of this gate with `issue_ids`, those that each names; `n_effective` is what the judged
     cases of each evaluator are worth. The chance of calling an unchanged release worse is shared by all of them.
     """
+    return compare_counted(runs, turns(runs, cases, baseline.cases), n_effective, baseline, settings)
+
+
+class Turned(NamedTuple):
+    """An evaluator on inputs that it judged both now and then. Cases of one session turn together: they are a unit."""
+
+    n: int  # cases
+    n_then: int  # of them those that failed then,
+    n_now: int  # and now
+    n_worse: int  # units in which more cases fail than then
+    n_better: int  # units in which fewer do
+
+
+def compare_counted(
+    runs: Sequence[EvaluatorRun],
+    turned: Mapping[str, Turned],
+    n_effective: Mapping[str, float],
+    baseline: Baseline,
+    settings: GateSettings,
+) -> dict[str, Compared]:
+    """`compare`, of what `turns` has counted."""
     judged = [run for run in runs if run.n_pass + run.n_fail]
     chance = settings.regression_chance / max(1, len(judged))
     before_of = {row["evaluator_id"]: row for row in baseline.results.iter_rows(named=True)}
-    pairs = _paired(cases, baseline.cases)
     compared: dict[str, Compared] = {}
     for run in judged:
         before = before_of.get(run.evaluator_id)
@@ -92,7 +114,7 @@ def compare(
             changed = f"its evaluator changed since, from version {before['version']} to {run.version}"
             compared[run.evaluator_id] = Compared(None, changed)
             continue
-        found = _of_pairs(run, pairs) or _of_shares(run, n_effective, before)
+        found = _of_pairs(run, turned) or _of_shares(run, n_effective, before)
         if found is None:
             compared[run.evaluator_id] = Compared(None, "other cases were counted there")
             continue
@@ -101,6 +123,29 @@ def compare(
             Comparison(release=baseline.release, level=chance, is_regression=is_regression, **found._asdict())
         )
     return compared
+
+
+def turns(runs: Sequence[EvaluatorRun], cases: pl.DataFrame, before: pl.DataFrame) -> dict[str, Turned]:
+    """By evaluator_id, of the cases with the same input in both gates; what none has judged both times is not there."""
+    pairs = _paired(cases, before)
+    if pairs.is_empty():
+        return {}
+    place = {run.evaluator_id: number for number, run in enumerate(runs)}
+    now, then = _said(pairs, "", place), _said(pairs, "_before", place)
+    unit = pairs.select(pl.col("unit").rank("dense") - 1).to_series().to_numpy()
+    turned: dict[str, Turned] = {}
+    for run in runs:
+        number = place[run.evaluator_id]
+        is_both = (now[number] != _SILENT) & (then[number] != _SILENT)
+        if run.n_own is not None:
+            is_both &= pairs.select(pl.col("issue_ids").list.contains(run.issue_id)).to_series().to_numpy()
+        fails_now, fails_then = now[number][is_both] == _FAILED, then[number][is_both] == _FAILED
+        if len(fails_now):
+            net = np.bincount(unit[is_both], weights=fails_now.astype(np.float64) - fails_then)
+            turned[run.evaluator_id] = Turned(
+                len(fails_now), int(fails_then.sum()), int(fails_now.sum()), int((net > 0).sum()), int((net < 0).sum())
+            )
+    return turned
 
 
 def is_own(run: EvaluatorRun) -> pl.Expr:
@@ -118,6 +163,23 @@ class _Found(NamedTuple):
     p_worse: float
 
 
+_SILENT, _PASSED, _FAILED = -1, 0, 1
+
+
+def _said(pairs: pl.DataFrame, suffix: str, place: Mapping[str, int]) -> NDArray[np.int8]:
+    """What each evaluator (by its place, a row) said of each case (a column)."""
+    said = np.full((len(place), pairs.height), _SILENT, dtype=np.int8)
+    for outcome, code in (("passed", _PASSED), ("failed", _FAILED)):
+        found = (
+            pairs.select(case=pl.int_range(pl.len()), evaluator_id=f"{outcome}{suffix}")
+            .explode("evaluator_id")
+            .select("case", row=pl.col("evaluator_id").replace_strict(place, default=None, return_dtype=pl.Int64))
+            .drop_nulls()
+        )
+        said[found["row"].to_numpy(), found["case"].to_numpy()] = code
+    return said
+
+
 def _paired(cases: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
     """Cases with the same input in both, the first with the first and so on."""
     place = pl.int_range(pl.len()).over("input_hash").alias("place")
@@ -128,22 +190,17 @@ def _paired(cases: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
     return now.join(then, on=["input_hash", "place"])
 
 
-def _of_pairs(run: EvaluatorRun, pairs: pl.DataFrame) -> _Found | None:
+def _of_pairs(run: EvaluatorRun, turned: Mapping[str, Turned]) -> _Found | None:
     """On the same inputs; None where too few of the cases have a partner."""
-    me = run.evaluator_id
-    is_fail, was_fail = pl.col("failed").list.contains(me), pl.col("failed_before").list.contains(me)
-    in_both = (is_fail | pl.col("passed").list.contains(me)) & (was_fail | pl.col("passed_before").list.contains(me))
-    both = pairs.filter(is_own(run), in_both).select("unit", now=is_fail.cast(pl.Int32), then=was_fail.cast(pl.Int32))
-    if both.height < _MIN_PAIRED * (run.n_pass + run.n_fail):
+    both = turned.get(run.evaluator_id)
+    if both is None or both.n < _MIN_PAIRED * (run.n_pass + run.n_fail):
         return None
-    turned = both.group_by("unit").agg(net=(pl.col("now") - pl.col("then")).sum())["net"]
-    n, n_then, n_now = both.height, int(both["then"].sum()), int(both["now"].sum())
     return _Found(
         way="paired",
-        pass_rate=1 - n_then / n,
-        n=n,
-        change=(n_then - n_now) / n,
-        p_worse=sign_test(int((turned > 0).sum()), int((turned < 0).sum())),
+        pass_rate=1 - both.n_then / both.n,
+        n=both.n,
+        change=(both.n_then - both.n_now) / both.n,
+        p_worse=sign_test(both.n_worse, both.n_better),
     )
 
 

@@ -4,8 +4,10 @@ What a case is stands in case_json.py, how lines and rows are read in case_lines
 case_spans.py. Judging cases is in judge.py; what CI replays against a new release is in replay.py.
 """
 
+import gc
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -141,25 +143,38 @@ def _of_lines(documents: Iterator[Numbered]) -> Cases:
     traces, about = [TRACES.empty()], [pl.DataFrame(schema=ABOUT)]
     refused: list[Refused] = []
     ids = _Ids()
-    while chunk := list(islice(documents, _CHUNK_CASES)):
-        cases: list[Case] = []
-        names: list[str] = []
-        lines: list[int] = []
-        for line, document, text in chunk:
-            try:
-                if isinstance(document, NoCaseError):
-                    raise document
-                case = case_of(document)
-                names.append(ids.name(document, line))
-            except NoCaseError as error:
-                refused.append(Refused(line, str(error), text.decode(errors="replace")[:_KEPT_CHARACTERS] or None))
-            else:
-                cases.append(case)
-                lines.append(line)
-        if cases:
-            traces.append(trace_rows(cases, names))
-            about.append(_about(names, lines, [case.issue_ids for case in cases]))
+    with _no_collection():
+        while chunk := list(islice(documents, _CHUNK_CASES)):
+            cases: list[Case] = []
+            names: list[str] = []
+            lines: list[int] = []
+            for line, document, text in chunk:
+                try:
+                    if isinstance(document, NoCaseError):
+                        raise document
+                    case = case_of(document)
+                    names.append(ids.name(document, line))
+                except NoCaseError as error:
+                    refused.append(Refused(line, str(error), text.decode(errors="replace")[:_KEPT_CHARACTERS] or None))
+                else:
+                    cases.append(case)
+                    lines.append(line)
+            if cases:
+                traces.append(trace_rows(cases, names))
+                about.append(_about(names, lines, [case.issue_ids for case in cases]))
     return Cases(pl.concat(traces), pl.concat(about), tuple(refused))
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the collector of reference cycles, which documents have not: looking takes as long as reading."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _of_spans(stream: Stream, path: Path, reading: "Reading | None") -> Cases:

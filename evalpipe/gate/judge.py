@@ -8,6 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import polars as pl
@@ -64,6 +65,20 @@ class GateOutcome:
     def gate_id(self) -> GateId:
         return GateId(self.run["gate_id"][0])
 
+    def said_by(self, evaluator_id: str) -> pl.DataFrame:
+        """What one evaluator said: its `verdicts`."""
+        return self._said.get(evaluator_id, self.verdicts.clear())
+
+    @cached_property
+    def _said(self) -> Mapping[str, pl.DataFrame]:
+        return by_evaluator(self.verdicts)
+
+
+def by_evaluator(verdicts: pl.DataFrame) -> Mapping[str, pl.DataFrame]:
+    """What each evaluator said, by evaluator_id."""
+    parts = verdicts.partition_by("evaluator_id", maintain_order=True, as_dict=True)
+    return {str(evaluator_id): said for (evaluator_id,), said in parts.items()}
+
 
 def judge_cases(
     cases: Cases,
@@ -97,7 +112,8 @@ def judge_cases(
     verdicts = _verdicts(traces, suite, policy, features, settings)
     kept = _case_frame(cases, verdicts, gate_id, now)
     own = _own_cases(kept)
-    runs = [_counted(member.run, own, _said_by(member.run, verdicts)) for member in suite]
+    said, nothing = by_evaluator(verdicts), verdicts.clear()
+    runs = [_counted(member.run, own, said.get(member.run.evaluator_id, nothing)) for member in suite]
     outcomes = last_outcomes(history.runs, history.results, baseline, _not_before(history.runs, question_id, release))
     worth = {run.evaluator_id: _worth(run, kept) for run in runs if run.n_pass + run.n_fail}
     compared = {} if baseline is None else compare(runs, kept, worth, baseline, settings.gate)
@@ -227,10 +243,6 @@ def _own_cases(kept: pl.DataFrame) -> Mapping[str, pl.Series]:
     """For each issue that a case names, those cases."""
     named = kept.select("case_id", issue_id="issue_ids").explode("issue_id").drop_nulls()
     return {str(issue): rows["case_id"] for (issue,), rows in named.group_by("issue_id")}
-
-
-def _said_by(run: EvaluatorRun, verdicts: pl.DataFrame) -> pl.DataFrame:
-    return verdicts.filter(pl.col("evaluator_id") == run.evaluator_id)
 
 
 def _counted(run: EvaluatorRun, own: Mapping[str, pl.Series], said: pl.DataFrame) -> EvaluatorRun:

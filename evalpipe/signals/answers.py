@@ -4,6 +4,8 @@ Users are measured in requests.py; whether an answer rests on its sources in sou
 such as answering in JSON, is known in anomaly.py.
 """
 
+from collections.abc import Collection
+
 import polars as pl
 
 from evalpipe.signals.language import language_mismatch
@@ -28,20 +30,27 @@ _LEFTOVER = (  # what a program leaves where a value should be; ASCII boundaries
 )
 
 
-def answer_features(messages: pl.DataFrame) -> pl.DataFrame:
+def answer_features(
+    messages: pl.DataFrame, answers: pl.DataFrame | None = None, *, numbers: Collection[str] | None = None
+) -> pl.DataFrame:
     """What is answered in the traces of today among `messages` (messages.py), one row each, sorted by trace_id.
 
     n_answer_words (null without an answer); hedges_per_100_words and hedges; n_refusals (sentences that refuse or
     deflect) and refusals; broken_output of the final answer, in the unit of tables.SIGNALS without its JSON case;
     is_json (an object or array) and is_cut_off; language_mismatch, request_language, answer_language; evidence. What
     is null without an answer: n_answer_words, hedges_per_100_words, n_refusals, broken_output, is_json, is_cut_off.
-    Answers to what an earlier trace said already are not counted again.
+    Answers to what an earlier trace said already are not counted again. `answers` are what `new_answers` found, where
+    that is known. With `numbers` only these columns are sure to be right: what languages and the form of the answer
+    cost is saved where they are not asked for.
     """
-    answers = new_answers(messages)
+    answers = new_answers(messages) if answers is None else answers
     final = _final_answers(answers)
     found = phrase_frame(answers, "hedging", "refusal")
-    whole = _wholeness(final)
-    languages = language_mismatch(_last_pairs(messages, final))
+    has_language = numbers is None or "language_mismatch" in numbers
+    has_form = numbers is None or not {"broken_output", "is_cut_off"}.isdisjoint(numbers)
+    whole = _wholeness(final if has_form else final.clear())
+    pairs = _last_pairs(messages, final if has_language else final.clear())
+    languages = language_mismatch(pairs)
     empty_list = pl.lit([], dtype=pl.List(pl.String))
     return (
         messages.filter("is_today")
@@ -59,12 +68,13 @@ def answer_features(messages: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def new_answers(messages: pl.DataFrame) -> pl.DataFrame:
+def new_answers(messages: pl.DataFrame, requests: pl.DataFrame | None = None) -> pl.DataFrame:
     """trace_id, step, content: the assistant messages of today from the first new request of their trace on.
 
-    All of a trace where none of its requests is new.
+    All of a trace where none of its requests is new. `requests` are what `request_frame` found, where that is known.
     """
-    since = request_frame(messages).filter("is_today", "is_new").group_by("trace_id").agg(since=pl.col("step").min())
+    requests = request_frame(messages) if requests is None else requests
+    since = requests.filter("is_today", "is_new").group_by("trace_id").agg(since=pl.col("step").min())
     return (
         messages.filter("is_today", pl.col("role") == "assistant")
         .join(since, on="trace_id", how="left")

@@ -17,14 +17,14 @@ from evalpipe.signals.tools import only_looks
 _MAX_BETWEEN = 6  # words between a condition and what it is a condition of
 
 
-def claim_features(messages: pl.DataFrame) -> pl.DataFrame:
+def claim_features(messages: pl.DataFrame, answers: pl.DataFrame | None = None) -> pl.DataFrame:
     """What the answers of today among `messages` (messages.py) claim to have done; one row a trace that claims.
 
     n_claims: sentences that do; n_unbacked_claims: those before which no tool that does more than look had worked in
     their trace, and which, where they only tell what became of the thing, no result of a tool tells either;
-    unbacked_claims, in their words; evidence.
+    unbacked_claims, in their words; evidence. `answers` are what `new_answers` found, where that is known.
     """
-    claims = _claims(new_answers(messages))
+    claims = _claims(new_answers(messages) if answers is None else answers)
     ours = messages.filter("is_today").join(claims.select("trace_id").unique(), on="trace_id", how="semi")
     judged = (
         claims.join(_first_deeds(ours), on="trace_id", how="left", maintain_order="left")

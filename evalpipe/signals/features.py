@@ -3,14 +3,19 @@
 Nothing here knows what is usual (usual.py) or gives a score (anomaly.py).
 """
 
+import os
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
 import polars as pl
 
 from evalpipe.ids import content_hash
-from evalpipe.signals.answers import answer_features
+from evalpipe.signals.answers import answer_features, new_answers
 from evalpipe.signals.claims import claim_features
 from evalpipe.signals.messages import message_frame, session_key
 from evalpipe.signals.questions import question_features
-from evalpipe.signals.requests import request_features
+from evalpipe.signals.requests import request_features, request_frame
 from evalpipe.signals.sources import source_features
 from evalpipe.signals.tools import tool_features
 from evalpipe.tables import TRACE_FEATURES
@@ -24,37 +29,71 @@ _ABSENT = {  # what a trace without such messages has; what is not here is then 
 }
 _LISTS = ("complaints", "hedges", "refusals", "calls", "repeated", "unbacked_claims", "asked_again")
 
-_PARTS = (
-    request_features,
-    answer_features,
-    claim_features,
-    question_features,
-    tool_features,
-    source_features,
-)
+
+class _Read(NamedTuple):
+    """What the parts count from, found once for all of them."""
+
+    messages: pl.DataFrame
+    requests: pl.DataFrame
+    answers: pl.DataFrame
+    numbers: Collection[str] | None  # the columns asked for; None: all
+
+    @classmethod
+    def of(cls, messages: pl.DataFrame, numbers: Collection[str] | None) -> "_Read":
+        requests = request_frame(messages)
+        return cls(messages, requests, new_answers(messages, requests), numbers)
 
 
-def feature_frame(today: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
+_NUMBERS_OF: Mapping[Callable[[_Read], pl.DataFrame], frozenset[str]] = {
+    lambda read: request_features(read.messages, read.requests): frozenset(
+        {"similarity", "n_times_asked", "n_complaints", "is_left_unanswered", "n_turns"}  # n_turns counts requests
+    ),
+    lambda read: answer_features(read.messages, read.answers, numbers=read.numbers): frozenset(
+        {"hedges_per_100_words", "n_refusals", "is_cut_off", "broken_output", "language_mismatch"}
+    ),
+    lambda read: claim_features(read.messages, read.answers): frozenset({"n_claims", "n_unbacked_claims"}),
+    lambda read: question_features(read.messages, read.answers): frozenset({"n_asked_again"}),
+    lambda read: tool_features(read.messages): frozenset({"n_repeats", "n_ignored_errors"}),
+    lambda read: source_features(read.messages): frozenset({"unsupported", "n_unsupported_numbers"}),
+}
+"""The parts, and the columns of TRACE_FEATURES that each has to be asked for."""
+
+NUMBERS: frozenset[str] = frozenset({"session_s", "context_growth", "is_error"}).union(*_NUMBERS_OF.values())
+"""The columns of TRACE_FEATURES that can be counted by themselves."""
+
+
+def feature_frame(
+    today: pl.DataFrame, earlier: pl.DataFrame, *, numbers: Collection[str] | None = None
+) -> pl.DataFrame:
     """TRACE_FEATURES of the TRACES rows `today`, sorted by `draw`, so that a sample of a day is read from its front.
 
     `earlier` are traces before them of the same sessions and users: they make a session longer and a request a second
-    one, and get no row.
+    one, and get no row. With `numbers` there are only these columns, of NUMBERS, beside trace_id; what they do not need
+    is not counted.
     """
-    messages = message_frame(today, earlier)
-    parts = [part(messages) for part in _PARTS]
+    asked = [part for part, own in _NUMBERS_OF.items() if numbers is None or not own.isdisjoint(numbers)]
+    parts: list[pl.DataFrame] = []
+    if asked:
+        read = _Read.of(message_frame(today, earlier), numbers)
+        # Many of the steps of a part use one core; polars lets go of the interpreter while it works.
+        with ThreadPoolExecutor(min(len(asked), os.cpu_count() or 1)) as pool:
+            parts = list(pool.map(lambda part: part(read), asked))
     features = _sizes(today)
     evidence = []
     for number, part in enumerate(parts):
         evidence.append(pl.col(f"evidence_{number}").fill_null([]))
-        features = features.join(part.rename({"evidence": f"evidence_{number}"}), on="trace_id", how="left")
+        known = [name for name in part.columns if name in features.columns and name != "trace_id"]
+        features = features.join(part.drop(known).rename({"evidence": f"evidence_{number}"}), on="trace_id", how="left")
+    absent = {name: value for name, value in _ABSENT.items() if name in features.columns}
+    features = features.with_columns(pl.col(name).fill_null(value) for name, value in absent.items())
+    features = features.join(_sessions(today, earlier), on="session_key", how="left").sort(
+        "session_key", "start_unix_ns", "trace_id"
+    )
+    if numbers is not None:
+        so_far = _session_so_far() if "n_new_requests" in features.columns else _session_so_far()[1:]
+        return features.with_columns(so_far).sort("draw", "trace_id").select("trace_id", *numbers)
     return TRACE_FEATURES.conform(
-        features.with_columns(
-            *(pl.col(name).fill_null(value) for name, value in _ABSENT.items()),
-            *(pl.col(name).fill_null([]) for name in _LISTS),
-            evidence=pl.concat_list(evidence),
-        )
-        .join(_sessions(today, earlier), on="session_key", how="left")
-        .sort("session_key", "start_unix_ns", "trace_id")
+        features.with_columns(*(pl.col(name).fill_null([]) for name in _LISTS), evidence=pl.concat_list(evidence))
         .with_columns(*_session_so_far())
         .sort("draw", "trace_id")
     )

@@ -20,16 +20,17 @@ from evalpipe.signals.phrases import (
 )
 
 
-def question_features(messages: pl.DataFrame) -> pl.DataFrame:
+def question_features(messages: pl.DataFrame, answers: pl.DataFrame | None = None) -> pl.DataFrame:
     """What the answers of today among `messages` (messages.py) ask for again; one row a trace that does.
 
     n_asked_again: sentences that ask for something of a kind which stands in an earlier message of the user, in this
     trace or before it in its session; asked_again, what they ask for; evidence, the question and what was given.
-    A question that names what it asks about, or wants it checked, asks for nothing new.
+    A question that names what it asks about, or wants it checked, asks for nothing new. `answers` are what
+    `new_answers` found, where that is known.
     """
     given = _given(messages)
     questions = (
-        _questions(new_answers(messages))
+        _questions(new_answers(messages) if answers is None else answers)
         .join(messages.select("trace_id", "step", "session_key", "position"), on=["trace_id", "step"])
         .join(given, on=["session_key", "kind"])
         .filter(pl.col("position") > pl.col("position_given"))

@@ -38,15 +38,16 @@ _SHOUTED_SHARE = 0.8  # of the letters: names and abbreviations stay below
 _INSISTENT = r"(\S{0,60}\s?\S{0,60}[!?！？]{3,9})"  # with the words before it
 
 
-def request_features(messages: pl.DataFrame) -> pl.DataFrame:
+def request_features(messages: pl.DataFrame, requests: pl.DataFrame | None = None) -> pl.DataFrame:
     """What users say in the traces of today among `messages` (messages.py), one row each, sorted by trace_id.
 
     n_user_messages; n_new_requests; n_user_words; similarity in [0, 1] to the nearest earlier request of the session,
     or for a trace without one to those of the same user and service within a day (null without one), and
     n_times_asked; n_complaints (phrases, shouting, insistent punctuation) and complaints; is_left_unanswered (nothing
     was answered to the last user message, nor done about it); evidence of resubmission and frustration.
+    `requests` are what `request_frame` found, where that is known.
     """
-    requests = request_frame(messages)
+    requests = request_frame(messages) if requests is None else requests
     asked = requests.filter("is_today", "is_new")
     repeats = _repeats(requests)
     complaints = _complaints(asked)

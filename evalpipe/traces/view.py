@@ -91,6 +91,7 @@ SPEAKERS: Mapping[str, str] = {"user": "U", "assistant": "A"}
 """How the roles that speak are marked in the dialogue."""
 _MARKS = r"[\x1d-\x1f]"
 
+_CHUNK = 10_000  # traces looked at together: a word costs some 100 bytes while it is compared
 _CARRIED = ("trace_id", "session_id", "service_name", "day")
 _COUNTS = (
     "n_user_messages",
@@ -110,6 +111,11 @@ def view_frame(traces: pl.DataFrame, *, fields: Collection[str] | None = None) -
     case; content words are those left after a short list of English function words. The text of system messages is
     not in the view: it is the same in every trace of a release.
     """
+    parts = [_view(some, fields) for some in traces.iter_slices(_CHUNK)]
+    return pl.concat(parts) if parts else _view(traces, fields)
+
+
+def _view(traces: pl.DataFrame, fields: Collection[str] | None) -> pl.DataFrame:
     texts, numbers = (
         [name for name in names if fields is None or name in fields]
         for names in ((*TEXT_FIELDS, *SEQUENCE_FIELDS), NUMBER_FIELDS)

@@ -112,6 +112,24 @@ def test_a_suite_asks_for_the_columns_of_its_rules_and_of_its_learned_programs_a
     assert verdicts(artifact(program, "learned"), on=narrow)[0][2] == "fail"
 
 
+def test_a_suite_says_the_same_of_the_columns_that_it_asks_for_as_of_all():
+    numbers = ("n_turns", "n_claims", "broken_output", "answer_novelty", "unsupported")
+    rules = [{"op": "number", "field": field, "compare": ">=", "value": 0.5} for field in numbers]
+    suite = [rule_artifact(rule, evaluator_id=f"ev_{i}") for i, rule in enumerate([SORRY, *rules])]
+    suite.append(artifact(learned().to_program(), "learned", evaluator_id="ev_learned"))
+    rows = traces(
+        transcript(("user", "cancel my order"), ("assistant", "I am sorry. I have cancelled your order.")),
+        transcript(("user", "how much?"), ("call", "find", "{}"), ("result", "find", "12 euros"), ("assistant", "90")),
+        transcript(("user", "hello"), ("assistant", "{{name}} {{")),
+        transcript(("user", "hello")),
+    )
+    asked, whole = (
+        run_evaluators(suite, evaluator_view(rows, fields=fields), llm=LLM) for fields in (fields_of(suite), None)
+    )
+    assert asked.equals(whole)
+    assert set(asked["outcome"]) == {"fail", "pass"}
+
+
 def test_a_judge_without_a_model_gives_faults_and_says_what_to_set():
     judge = artifact({"instruction": "It apologises.", "model": None, "max_chars": 24_000}, "judge")
     said = run_evaluators([judge, rule_artifact(SORRY, evaluator_id="ev_2")], TWO, llm=LLM)

@@ -3,7 +3,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from evalpipe.signals.features import feature_frame
+from evalpipe.signals.features import NUMBERS, feature_frame
 from evalpipe.tables import TRACE_FEATURES
 from evalpipe_tests.signals.made import TODAY, YESTERDAY, frame, trace, usual
 
@@ -104,3 +104,16 @@ def test_no_traces_have_no_features():
 def test_the_order_in_which_traces_come_does_not_matter():
     rows = frame(*[usual(n, session_id=f"s{n % 7}", day=TODAY) for n in range(30)])
     assert feature_frame(rows.reverse(), frame()).equals(feature_frame(rows, frame()))
+
+
+@pytest.mark.parametrize("wanted", [sorted(NUMBERS), ["session_s", "is_error"], *([name] for name in sorted(NUMBERS))])
+def test_numbers_by_themselves_are_those_of_the_whole_row(wanted):
+    rows = frame(
+        trace(0),
+        trace(1, ("user", "please order the blue lamp now"), ("assistant", "Maybe it is ordered for 99 euros.")),
+        trace(2, ("user", "please order the blue lamp now"), ("error", "pay", "declined"), ("assistant", "Oui, bien.")),
+    )
+    alone = feature_frame(rows, frame(), numbers=wanted)
+    whole = feature_frame(rows, frame())
+    assert alone.columns == ["trace_id", *wanted]
+    assert alone.equals(whole.select(pl.col(name).cast(alone.schema[name]) for name in alone.columns))

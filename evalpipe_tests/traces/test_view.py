@@ -74,6 +74,13 @@ def test_only_the_columns_asked_for_are_there_and_they_are_the_same():
         assert alone[field].equals(whole[field]), field
 
 
+def test_many_traces_are_looked_at_in_pieces_and_the_view_is_the_same(monkeypatch):
+    rows = traces(*[transcript(*REFUND), transcript(("user", "hello")), transcript()] * 3)
+    whole = view_frame(rows)
+    monkeypatch.setattr("evalpipe.traces.view._CHUNK", 2)
+    assert view_frame(rows).equals(whole)
+
+
 def test_counts_are_those_of_the_transcript():
     row = one(*REFUND)
     assert row["n_user_messages"] == 2

@@ -14,8 +14,16 @@ def said_of(outcome: GateOutcome, result: EvaluatorResult) -> pl.DataFrame:
     is_counted is false of a case of other issues, where the evaluator's own cases alone make its pass rate. Those come
     last; else cases are in the order of their file, traffic by its id.
     """
+    return _told(outcome, result, outcome.said_by(result.run.evaluator_id))
+
+
+def failing(outcome: GateOutcome, result: EvaluatorResult) -> pl.DataFrame:
+    """Of `said_of` the cases that show the failure."""
+    return _told(outcome, result, outcome.said_by(result.run.evaluator_id).filter(pl.col("outcome") == "fail"))
+
+
+def _told(outcome: GateOutcome, result: EvaluatorResult, said: pl.DataFrame) -> pl.DataFrame:
     run = result.run
-    said = outcome.verdicts.filter(pl.col("evaluator_id") == run.evaluator_id)
     is_counted = pl.lit(True) if run.n_own is None else pl.col("issue_ids").list.contains(run.issue_id)
     return (
         said.select("outcome", "score", "explanation", case_id="trace_id")
@@ -25,11 +33,6 @@ def said_of(outcome: GateOutcome, result: EvaluatorResult) -> pl.DataFrame:
         .sort(~pl.col("is_counted"), "line", "case_id", nulls_last=True)
         .select("case_id", "line", "outcome", "score", "explanation", "is_counted")
     )
-
-
-def failing(outcome: GateOutcome, result: EvaluatorResult) -> pl.DataFrame:
-    """Of `said_of` the cases that show the failure."""
-    return said_of(outcome, result).filter(pl.col("outcome") == "fail")
 
 
 def blocking_first(outcome: GateOutcome) -> list[EvaluatorResult]:
