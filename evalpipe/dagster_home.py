@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evalpipe.files import alone, write_whole
 from evalpipe.home import Home
 from evalpipe.supervise import Command
 
@@ -23,10 +24,7 @@ local_artifact_storage:
   module: dagster._core.storage.root
   class: LocalArtifactStorage
   config: {{base_dir: "{base}"}}
-compute_logs:
-  module: dagster.core.storage.local_compute_log_manager
-  class: LocalComputeLogManager
-  config: {{base_dir: "{base}/compute_logs"}}
+{compute_logs}
 run_queue: {{dequeue_interval_seconds: 1}}
 concurrency:
   runs:
@@ -36,6 +34,19 @@ concurrency:
 run_monitoring: {{enabled: true, max_runtime_seconds: 7200, free_slots_after_run_end_seconds: 60}}
 run_retries: {{enabled: true, max_retries: 2, retry_on_asset_or_op_failure: false}}
 """
+
+_OUTPUT = """\
+compute_logs:
+  module: dagster.core.storage.local_compute_log_manager
+  class: LocalComputeLogManager
+  config: {{base_dir: "{base}/compute_logs"}}"""
+
+_NO_OUTPUT = """\
+compute_logs:
+  module: dagster.core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager"""
+
+_WITHOUT_OUTPUT = "dagster-without-output.yaml"
 
 _WORKSPACE = """\
 load_from:
@@ -53,8 +64,10 @@ PROCESS_TAG = "evalpipe/process"
 
 
 @contextmanager
-def instance_of(home: Home) -> Iterator["DagsterInstance"]:
+def instance_of(home: Home, *, with_output: bool = True) -> Iterator["DagsterInstance"]:
     """Dagster's instance on this home, so that the UI shows what was run here.
+
+    `with_output` keeps what steps print beside their events; each run starts four processes for it.
 
     Runs of processes that were killed are closed first: the slots that they hold in a pool would block every later
     run of the same asset for ever, and they would look as if they went on.
@@ -63,7 +76,9 @@ def instance_of(home: Home) -> Iterator["DagsterInstance"]:
     from dagster import DagsterInstance
 
     folder = _prepared(home)
-    with DagsterInstance.from_config(str(folder)) as instance:
+    with alone(folder / ".making.lock"):  # two that make Dagster's tables at once leave them unusable for ever
+        made = DagsterInstance.from_config(str(folder), "dagster.yaml" if with_output else _WITHOUT_OUTPUT)
+    with made as instance:
         _close_abandoned_runs(instance, folder)
         with _lock_of(folder, str(os.getpid())).open("w") as own:
             fcntl.flock(own, fcntl.LOCK_SH)  # held until this process ends, however it ends
@@ -103,6 +118,9 @@ def _lock_of(folder: Path, process: str) -> Path:
 def dagster_command(home: Home, host: str, port: int) -> Command:
     """The Dagster webserver and daemon on this home, as one process."""
     workspace = _prepared(home) / "workspace.yaml"
+    if not (home.dagster / "history" / "runs.db").exists():
+        with instance_of(home):  # they would make their tables both at once
+            pass
     arguments = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace), "-h", host, "-p", str(port)]
     return Command(arguments, _environment(home))
 
@@ -120,6 +138,9 @@ def _environment(home: Home) -> dict[str, str]:
 def _prepared(home: Home) -> Path:
     folder = home.dagster
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dagster.yaml").write_text(_INSTANCE.format(base=folder, issue_tag=ISSUE_TAG), encoding="utf-8")
+    for name, output in (("dagster.yaml", _OUTPUT), (_WITHOUT_OUTPUT, _NO_OUTPUT)):
+        text = _INSTANCE.format(base=folder, issue_tag=ISSUE_TAG, compute_logs=output.format(base=folder))
+        # Whole, because a worker that starts may be reading it.
+        write_whole(folder / name, text)
     (folder / "workspace.yaml").write_text(_WORKSPACE, encoding="utf-8")
     return folder

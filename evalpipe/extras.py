@@ -9,7 +9,7 @@ EXTRA_OF = {
     "deltalake": "lake",
     **dict.fromkeys(("gepa", "scipy", "sklearn", "threadpoolctl"), "generation"),
     **dict.fromkeys(("altair", "vl_convert"), "report"),
-    **dict.fromkeys(("grpc", "grpc_health", "starlette", "uvicorn", "uvloop"), "server"),
+    **dict.fromkeys(("grpc", "grpc_health", "limits", "starlette", "uvicorn", "uvloop"), "server"),
     "dagster": "orchestrator",
 }
 """By top-level module; what is not here is in the core."""

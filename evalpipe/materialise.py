@@ -28,8 +28,8 @@ _BY_DAY = {
 }
 
 
-# So that the UI files the run under the code location that it belongs to.
-_LOCATION = {".dagster/repository": "__repository__@evalpipe"}
+LOCATION = {".dagster/repository": "__repository__@evalpipe"}
+"""Run tags: so that the UI files the run under the code location that it belongs to."""
 
 # The event log keeps everything; a terminal shows what `announce` says.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -71,6 +71,12 @@ def materialise_stale(
     return made
 
 
+def take_in(home: Home, instance: dg.DagsterInstance, now: datetime) -> None:
+    """Make traces of all that the receivers have taken: what a gate that waits for traces does at each look."""
+    home.absorb(now)
+    materialise_stale(home, instance, ("raw_otlp", "spans", "traces"))
+
+
 def materialise(
     home: Home,
     instance: dg.DagsterInstance,
@@ -98,7 +104,7 @@ def materialise(
             raise_on_error=False,
             run_config=_QUIET | ({} if config is None else {"ops": {asset: {"config": dict(config)}}}),
             partition_key=selection.get("partition_key"),
-            tags=selection.get("tags", {}) | {PROCESS_TAG: str(os.getpid()), **_LOCATION, **NEVER_STARTED_AGAIN},
+            tags=selection.get("tags", {}) | {PROCESS_TAG: str(os.getpid()), **LOCATION, **NEVER_STARTED_AGAIN},
         )
         if not run.success:
             raise StateError(f"{asset} {selection} failed: {_why(run)}. The log is in the Dagster UI, run {run.run_id}")

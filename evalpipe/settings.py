@@ -220,6 +220,18 @@ class GateSettings(_Stage):
     otlp_endpoint: str | None = None  # where gen_ai.evaluation.result events go, such as http://localhost:4318
 
 
+class HookSettings(_Stage):
+    """The webhook by which CI asks the gate."""
+
+    secrets: Mapping[str, SecretStr] = {}  # by name: who may ask, and the key that signs; empty: nobody may
+    max_body_bytes: Count = 32 * 1024 * 1024  # some 20,000 cases
+    tolerance_s: Count = 300  # a request that was signed longer ago, or so far in the future, is refused
+    requests_per_minute: Count = 30  # of one secret
+    max_wait_s: float = Field(default=60.0, ge=0)  # of ?wait=1; after it the answer is 202
+    workers: int = Field(default=2, ge=1)  # processes that judge; each holds some 400 MB
+    keep_days: Count = 30  # what was asked and answered
+
+
 class GithubSettings(_Stage):
     """Commit statuses and pull request comments, through GitHub's REST API. Nothing is sent without a token."""
 
@@ -278,6 +290,7 @@ class Settings(BaseSettings):
     reflection_model: str | None = None  # shorthand of llm.reflection_model
     ingest_tokens: str | None = None  # shorthand of ingest.tokens, separated by commas
     webhook_url: SecretStr | None = None  # shorthand of alerts.webhook_url
+    gate_secrets: SecretStr | None = None  # shorthand of hook.secrets: NAME=SECRET, separated by commas
     github_token: SecretStr | None = None  # shorthand of github.token
     ingest: IngestSettings = IngestSettings()
     redaction: RedactionSettings = RedactionSettings()
@@ -292,6 +305,7 @@ class Settings(BaseSettings):
     verification: VerificationSettings = VerificationSettings()
     alerts: AlertSettings = AlertSettings()
     gate: GateSettings = GateSettings()
+    hook: HookSettings = HookSettings()
     github: GithubSettings = GithubSettings()
     llm: LlmSettings = LlmSettings()
     judges: JudgeSettings = JudgeSettings()
@@ -316,6 +330,23 @@ def load_settings(home: Path | str | None = None) -> Settings:
     ingest = settings.ingest.model_copy(update={"tokens": tokens or settings.ingest.tokens})
     webhook_url = settings.webhook_url or settings.alerts.webhook_url
     alerts = settings.alerts.model_copy(update={"webhook_url": webhook_url})
+    hook = settings.hook
+    if settings.gate_secrets is not None:
+        hook = hook.model_copy(update={"secrets": _secrets_of(settings.gate_secrets.get_secret_value())})
     github = settings.github.model_copy(update={"token": settings.github_token or settings.github.token})
-    stages = {"llm": llm, "ingest": ingest, "alerts": alerts, "github": github}
+    stages = {"llm": llm, "ingest": ingest, "alerts": alerts, "hook": hook, "github": github}
     return settings.model_copy(update=stages)
+
+
+def _secrets_of(text: str) -> dict[str, SecretStr]:
+    """`ci=KEY,gitlab=KEY`; one without a name is `ci`. Raises SettingsError, which shows no secret."""
+    secrets: dict[str, SecretStr] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, is_named, secret = part.partition("=")
+        # Base64 ends with the sign that would name it.
+        if not is_named or not secret.strip("="):
+            name, secret = "ci", part
+        if name in secrets:
+            raise SettingsError(f"EVALPIPE_GATE_SECRETS: {name} has two secrets. Give each its own name: a=KEY,b=KEY")
+        secrets[name] = SecretStr(secret)
+    return secrets

@@ -29,6 +29,19 @@ def test_a_value_out_of_range_is_refused_by_the_name_of_its_variable(monkeypatch
         load_settings()
 
 
+def test_who_may_ask_the_gate_is_named_by_the_secret(monkeypatch: pytest.MonkeyPatch):
+    """Base64 ends with the sign that names a secret."""
+    monkeypatch.setenv("EVALPIPE_GATE_SECRETS", "github=one, gitlab=whsec_dHdv== ,")
+    secrets = {name: secret.get_secret_value() for name, secret in load_settings().hook.secrets.items()}
+    assert secrets == {"github": "one", "gitlab": "whsec_dHdv=="}
+    monkeypatch.setenv("EVALPIPE_GATE_SECRETS", "whsec_dHdv==")
+    assert load_settings().hook.secrets["ci"].get_secret_value() == "whsec_dHdv=="
+    monkeypatch.setenv("EVALPIPE_GATE_SECRETS", "ci=s3cret,ci=other")
+    with pytest.raises(SettingsError, match="ci has two secrets") as caught:
+        load_settings()
+    assert "s3cret" not in str(caught.value)
+
+
 def test_settings_do_not_change_once_loaded():
     with pytest.raises(ValueError, match="frozen"):
         load_settings().gate.pass_rate = 0.1  # type: ignore[misc]

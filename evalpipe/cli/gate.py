@@ -188,14 +188,13 @@ def _wait(home: "Home", request: "GateRequest") -> None:
     from evalpipe.dagster_home import instance_of
     from evalpipe.gate.on_lake import n_arrived
     from evalpipe.gate.waiting import wait_for_traces
-    from evalpipe.materialise import materialise_stale
+    from evalpipe.materialise import take_in
 
     with progress() as bar, instance_of(home) as instance:
         task = bar.add_task("traces arriving", total=request.n_expected)
 
         def look() -> int:
-            home.absorb(datetime.now(UTC))
-            materialise_stale(home, instance, ("raw_otlp", "spans", "traces"))
+            take_in(home, instance, datetime.now(UTC))
             n = n_arrived(home.lake, request)
             bar.update(task, completed=n)
             return n
@@ -223,7 +222,8 @@ def _github_reporter(settings: "GithubSettings", base_url: str | None) -> "Calla
         )
 
     def tell_github(outcome: "GateOutcome") -> None:
-        reported = report(outcome, context, settings, markdown=markdown(outcome, links=Links(base_url)))
+        decision, text = outcome.decision, markdown(outcome, links=Links(base_url))
+        reported = report(decision.decision, decision.headline, context, settings, markdown=text)
         for problem in reported.problems:
             warn(problem)
         said = ["status set"] if reported.is_status_set else []

@@ -4,6 +4,7 @@ The Delta table EVALUATORS is the truth; the files are for people and for tools 
 outside, so each is checked before it becomes part of a path.
 """
 
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +15,7 @@ from evalpipe.files import write_whole
 from evalpipe.ids import content_hash, is_safe_name
 
 _CURRENT = "CURRENT"
+_HELD = 64  # artifacts, of some 100 KB each
 
 
 def current_evaluators(evaluators: pl.DataFrame) -> pl.DataFrame:
@@ -25,6 +27,7 @@ def current_evaluators(evaluators: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+@lru_cache(_HELD)  # checking a learned one takes a tenth of a second, and a process that judges again has done it
 def load(artifact_json: str, artifact_sha256: str) -> Artifact:
     """The artifact of an EVALUATORS row. Raises ArtifactError when it is invalid or not what the row says it is."""
     if (found := content_hash(artifact_json.encode(), 64)) != artifact_sha256:

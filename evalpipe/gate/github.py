@@ -18,7 +18,6 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from evalpipe.errors import InputError, SettingsError, UndeliveredError
 from evalpipe.gate.decide import Answer as Decided
-from evalpipe.gate.judge import GateOutcome
 from evalpipe.gate.render.plain import plain_terminal
 from evalpipe.outgoing import Answer, UnreachableError, send
 from evalpipe.settings import GithubSettings
@@ -117,7 +116,8 @@ def settings_from(environ: Mapping[str, str], settings: GithubSettings) -> Githu
 
 
 def report(
-    outcome: GateOutcome,
+    decided: Decided,
+    headline: str,
     context: GithubContext,
     settings: GithubSettings,
     *,
@@ -126,18 +126,18 @@ def report(
 ) -> Reported:
     """Set the commit's status and, on a pull request, write the comment or bring it up to date.
 
-    `markdown` is the comment, cut at GitHub's limit. What fails is in `problems` and never an error: the decision
-    stands without it. It takes at most `max_tries` requests of `timeout_s` for each, and a minute between two.
+    `headline` is the status, `markdown` the comment, each cut at GitHub's limit. What fails is in `problems` and never
+    an error: the decision stands without it. It takes at most `max_tries` requests of `timeout_s` for each, and a
+    minute between two.
     """
     if settings.token is None:
         return Reported(False, None, (_NO_TOKEN,))
     client = _Client(settings, context, sleep)
     problems: list[str] = []
-    decision = outcome.decision
     status: dict[str, str] = {
-        "state": _STATES[decision.decision],
+        "state": _STATES[decided],
         "context": settings.context,
-        "description": _description(decision.headline),
+        "description": _description(headline),
         **({"target_url": context.target_url} if context.target_url else {}),
     }
     is_status_set = False

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from evalpipe.web.hook_http import Hook
 from evalpipe.web.intake import Intake
 from evalpipe.web.otlp_http import TraceReceiver, nothing_here
 
@@ -18,9 +19,17 @@ async def healthz(_: Request) -> Response:
 
 
 def web_app(
-    intake: Intake, digests: Sequence[bytes], *, is_absorbing: Callable[[], bool], review: ASGIApp | None = None
+    intake: Intake,
+    digests: Sequence[bytes],
+    *,
+    is_absorbing: Callable[[], bool],
+    review: ASGIApp | None = None,
+    hook: Hook | None = None,
 ) -> Starlette:
-    """All of the web room. `is_absorbing` tells whether journals become segments; without `review` there is no page."""
+    """All of the web room. `is_absorbing` tells whether journals become segments.
+
+    Without `review` there is no page, without `hook` nothing at /gate.
+    """
 
     async def readyz(_: Request) -> Response:
         """503, and which of them is not as it should be, when requests are better sent elsewhere for now."""
@@ -34,4 +43,6 @@ def web_app(
     ]
     if review is not None:
         routes += [Route("/review", review), Route("/review/{rest:path}", review)]
+    if hook is not None:
+        routes += hook.routes()
     return Starlette(routes=routes, exception_handlers={404: nothing_here})

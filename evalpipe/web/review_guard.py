@@ -51,7 +51,8 @@ class Guarded:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(_HEADERS)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)  # a page that is one whole file has a policy of its own
                 # What has an etag is a file of this package; all else is what somebody's users said.
                 headers.setdefault("cache-control", "no-cache" if "etag" in headers else "no-store")
             await send(message)

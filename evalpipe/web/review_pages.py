@@ -22,6 +22,7 @@ from evalpipe.errors import ConflictError, EvalpipeError, InputError, StateError
 from evalpipe.home import Home
 from evalpipe.review.desk.desk import Answer, Desk, Overview
 from evalpipe.web.dossier_pages import DossierPages
+from evalpipe.web.gate_pages import GatePages
 from evalpipe.web.issue_pages import Boards, IssuePages
 from evalpipe.web.review_guard import Form, Guarded, takes_form
 from evalpipe.web.review_templates import page
@@ -45,7 +46,8 @@ def review_of(home: Home) -> ASGIApp:
         Exception: _failed,
     }
     dossiers = DossierPages(boards, desk, door, home.settings)
-    routes = [*issues.routes(), *dossiers.routes(), *traces.routes()]
+    gates = GatePages(boards, door, home.artifacts)
+    routes = [*issues.routes(), *dossiers.routes(), *gates.routes(), *traces.routes()]
     app = Starlette(routes=routes, exception_handlers=handlers)  # pyright: ignore[reportArgumentType]
     return Guarded(app, only_loopback=door.only_loopback)
 

@@ -25,6 +25,8 @@ from evalpipe.otlp.on_lake import backlog_bytes
 from evalpipe.settings import IngestSettings
 from evalpipe.web.absorber import absorbing
 from evalpipe.web.app import web_app
+from evalpipe.web.hook_desk import answering
+from evalpipe.web.hook_http import Hook
 from evalpipe.web.http_protocol import GuardedProtocol
 from evalpipe.web.intake import Intake
 from evalpipe.web.otlp_grpc import DRAIN_S, serving_grpc
@@ -68,13 +70,25 @@ async def receive(home: Home, stop: asyncio.Event, *, announce: Callable[[str], 
     )
     async with (
         absorbing(home.settings) as is_absorbing,
+        answering(home) as desk,
         intake,
         serving_grpc(intake, digests) as grpc_port,
-        serving_http(web_app(intake, digests, is_absorbing=is_absorbing, review=review_of(home)), ingest) as http_port,
+        serving_http(
+            web_app(
+                intake,
+                digests,
+                is_absorbing=is_absorbing,
+                review=review_of(home),
+                hook=Hook(desk, home.settings.hook, timeout_s=ingest.request_timeout_s, closing=stop),
+            ),
+            ingest,
+        ) as http_port,
     ):
         announce(f"OTLP/HTTP: {_url(ingest, http_port)}")
         announce(f"OTLP/gRPC: {_url(ingest, grpc_port)}")
         announce(f"Review page: {_url(ingest, http_port)}/review")
+        if desk is not None:
+            announce(f"Gate webhook: {_url(ingest, http_port)}/gate")
         await stop.wait()
 
 

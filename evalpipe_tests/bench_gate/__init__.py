@@ -2,5 +2,5 @@
 
 releases.py draws releases whose truth is known and has the gate decide on them; load.py makes a suite and cases, on
 which speed.py times the command, and peers.py promptfoo and DeepEval with the same assertions. sections.py says it in
-Markdown, and __main__.py runs the parts.
+Markdown, and __main__.py runs the parts. The webhook is timed by webhook.py, by itself: it needs a demo home.
 """

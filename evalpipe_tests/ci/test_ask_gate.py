@@ -1,10 +1,8 @@
 """docs/ci/ask-gate.sh, run by the shells that CI systems have, against a server that verifies what it signs."""
 
 import json
-import os
 import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +10,9 @@ from typing import Any
 
 import pytest
 
-import evalpipe
-from evalpipe_tests.ci.gate_server import GATE, KEY, GateServer, Said, gate_server
+from evalpipe_tests.ci.asking import ask
+from evalpipe_tests.ci.gate_server import GATE, GateServer, Said, gate_server
 
-SCRIPT = Path(evalpipe.__file__).parent.parent / "docs/ci/ask-gate.sh"
 SHELLS = [shell for shell in (["dash"], ["bash", "--posix"], ["busybox", "sh"]) if shutil.which(shell[0])]
 
 
@@ -23,22 +20,6 @@ SHELLS = [shell for shell in (["dash"], ["bash", "--posix"], ["busybox", "sh"]) 
 def server() -> Iterator[GateServer]:
     with gate_server() as server:
         yield server
-
-
-def ask(folder: Path, url: str, question: Any, *, shell: list[str] | None = None, **environ: str) -> Any:
-    """The finished script; `question` is written as JSON unless it is a text."""
-    known = {"PATH": os.environ["PATH"], "EVALPIPE_URL": url, "EVALPIPE_GATE_KEY": KEY, "TMPDIR": str(folder)}
-    quick = {"EVALPIPE_POLL_S": "0", "EVALPIPE_RETRIES": "1"}
-    return subprocess.run(
-        [*(shell or ["sh"]), str(SCRIPT)],
-        input=question if isinstance(question, str) else json.dumps(question),
-        env=known | quick | environ,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
 
 
 GOOD = {"cases": [{"input": "é $HOME `id` 'q' \"q\"", "output": "fine"}]}

@@ -57,7 +57,10 @@ class Told:
         failure: str = "says sorry",
     ) -> Reported:
         outcome = outcome_of(self._folder, decision, failure=failure)
-        return report(outcome, context, self.settings, markdown=markdown, sleep=self.slept.append)
+        decided = outcome.decision
+        return report(
+            decided.decision, decided.headline, context, self.settings, markdown=markdown, sleep=self.slept.append
+        )
 
 
 @pytest.fixture
@@ -234,9 +237,8 @@ def test_an_api_that_nobody_answers_at_is_a_problem(tmp_path: Path):
     assert told.slept == [1.0]
 
 
-def test_nothing_is_sent_without_a_token(api: Github, tmp_path: Path):
-    outcome = outcome_of(tmp_path, "pass")
-    reported = report(outcome, PULL, GithubSettings(api_url=api.url), markdown="")
+def test_nothing_is_sent_without_a_token(api: Github):
+    reported = report("pass", "It may ship", PULL, GithubSettings(api_url=api.url), markdown="")
     assert (reported.is_status_set, reported.comment, api.asked) == (False, None, [])
     assert "Set EVALPIPE_GITHUB_TOKEN" in reported.problems[0]
 

@@ -1,6 +1,7 @@
 """Iterate: verdicts on traffic, agreement with people over time, coverage and its report, and the gate."""
 
 from datetime import date
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -147,13 +148,26 @@ def coverage_report(home: HomeResource) -> dg.MaterializeResult:
     )
 
 
+# Dagster's configuration has enumerations and no Literal; it takes them by name.
+class Policy(Enum):
+    default = "default"
+    article = "article"
+
+
+class OnAbstain(Enum):
+    block = "block"
+    warn = "warn"
+
+
 class GateQuestion(dg.Config):
-    """What the gate judges: a file of cases, a release, or what CI replayed under a reference. Exactly one."""
+    """What the gate judges: a file of cases, or the traces of a release, of a replay by CI, or of both."""
 
     cases: str = ""
     release: str = ""
     gate_ref: str = ""
     strict: bool = False
+    policy: Policy | None = None  # without it the setting
+    on_abstain: OnAbstain | None = None
     by: str = "dagster"
     commit: str = ""
 
@@ -163,6 +177,8 @@ class GateQuestion(dg.Config):
             release=self.release or None,
             gate_ref=self.gate_ref or None,
             is_strict=self.strict,
+            policy=None if self.policy is None else self.policy.value,
+            on_abstain=None if self.on_abstain is None else self.on_abstain.value,
             by=self.by,
             commit=self.commit or None,
         )
@@ -176,6 +192,7 @@ def gate_runs(context: dg.AssetExecutionContext, config: GateQuestion, home: Hom
     if exported := export(opened.lake, outcome, opened.settings):
         (context.log.warning if exported.problem else context.log.info)(exported.in_words)
     metadata: dict[str, Any] = {
+        "gate_id": outcome.gate_id,
         "decision": outcome.decision.decision,
         "suite_pass_rate": outcome.decision.suite_pass_rate,
         "summary": dg.MetadataValue.md(markdown(outcome, links=Links(opened.settings.alerts.base_url))),
