@@ -48,9 +48,10 @@ bench-lifecycle: .venv/installed-dev
 	POLARS_MAX_THREADS=1 $(BIN)/python -m evalpipe_tests.bench_lifecycle --out docs/lifecycle.md
 
 # BENCH_PEERS=DIR also runs the peers installed there with the same assertions: DIR/promptfoo (npm install promptfoo) and
-# DIR/venv-deepeval. Times are of the wall clock: leave the machine alone meanwhile.
+# DIR/venv-deepeval. DEMO=DIR also asks by webhook, on a copy of this home that make demo made. Times are of the wall
+# clock: leave the machine alone meanwhile.
 bench-gate: .venv/installed-dev
-	$(BIN)/python -m evalpipe_tests.bench_gate --out docs/gate.md
+	$(BIN)/python -m evalpipe_tests.bench_gate --out docs/gate.md $(if $(DEMO),--demo $(DEMO))
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -16,6 +16,7 @@ from evalpipe.settings import GateSettings
 from evalpipe.tables import GATE_CASES
 
 _MIN_PAIRED = 0.5  # of the cases judged now: with fewer partners the others would go unheard
+_SILENT, _PASSED, _FAILED = -1, 0, 1  # what an evaluator said of a case
 
 
 class Baseline(NamedTuple):
@@ -161,9 +162,6 @@ class _Found(NamedTuple):
     n: int
     change: float
     p_worse: float
-
-
-_SILENT, _PASSED, _FAILED = -1, 0, 1
 
 
 def _said(pairs: pl.DataFrame, suffix: str, place: Mapping[str, int]) -> NDArray[np.int8]:

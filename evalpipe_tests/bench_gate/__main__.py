@@ -2,6 +2,7 @@
 
     python -m evalpipe_tests.bench_gate                             all of it: some eight minutes
     BENCH_PEERS=/srv/peers python -m evalpipe_tests.bench_gate      beside promptfoo and DeepEval (peers.py)
+    python -m evalpipe_tests.bench_gate --demo data                 the webhook too, on a copy of this demo home
     python -m evalpipe_tests.bench_gate --only releases             one part
     python -m evalpipe_tests.bench_gate --quick                     a smoke test; the figures mean nothing
     python -m evalpipe_tests.bench_gate --out docs/gate.md
@@ -19,7 +20,7 @@ from rich.console import Console
 
 from evalpipe.settings import GateSettings
 from evalpipe_tests.bench_gate.peers import peers_folder
-from evalpipe_tests.bench_gate.sections import QUICK, Section, Sizes, on_peers, on_releases, on_speed
+from evalpipe_tests.bench_gate.sections import QUICK, Section, Sizes, on_peers, on_releases, on_speed, on_webhook
 from evalpipe_tests.bench_ingest.measure import machine, markdown, printed, progress
 
 _LIBRARIES = ("polars", "deltalake", "numpy", "pydantic")
@@ -28,7 +29,10 @@ _LIBRARIES = ("polars", "deltalake", "numpy", "pydantic")
 def main(arguments: Sequence[str]) -> int:
     """Measure, print, and write where asked to; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", choices=("speed", "peers", "releases"), help="only these parts")
+    parser.add_argument(
+        "--only", action="append", choices=("speed", "peers", "webhook", "releases"), help="only these parts"
+    )
+    parser.add_argument("--demo", type=Path, help="a home that evalpipe demo made")
     parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--out", type=Path, help="write the report as Markdown to this file, too")
     given = parser.parse_args(arguments)
@@ -39,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         parts: dict[str, Callable[[], Section]] = {
             "speed": lambda: on_speed(sizes, Path(folder)),
             "peers": lambda: on_peers(sizes, Path(folder), peers_folder()),
+            "webhook": lambda: on_webhook(sizes, Path(folder), given.demo),
             "releases": lambda: on_releases(sizes, GateSettings()),
         }
         wanted = [name for name in parts if not given.only or name in given.only]

@@ -1,9 +1,12 @@
 """What each study says, as findings beside their targets and as Markdown. What is measured is in the other files."""
 
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from evalpipe.quality.intervals import wilson
 from evalpipe.settings import GateSettings
@@ -11,6 +14,7 @@ from evalpipe_tests.bench_gate.load import SuiteSizes
 from evalpipe_tests.bench_gate.peers import PATTERNS, Compared, compared
 from evalpipe_tests.bench_gate.releases import BROUGHT, CHANGES, NO_CHANGE, Said, World, simulated
 from evalpipe_tests.bench_gate.speed import Timed, stages, timed
+from evalpipe_tests.bench_gate.webhook import waited
 from evalpipe_tests.bench_ingest.measure import Finding
 
 _SEED = 7
@@ -64,6 +68,8 @@ class Sizes:
     limits: tuple[Limit, ...] = (Limit(1_000, 2.0, None, 7), Limit(100_000, 15.0, 2 * _GIB, 3))
     # At a thousand all three mostly start; the target is for the larger number.
     n_outputs: tuple[int, ...] = (1_000, 20_000)
+    n_asked: int = 40  # gates by webhook, of each kind
+    n_launches: int = 10  # through GraphQL
     n_releases: int = 10_000
     n_releases_elsewhere: int = 2_000
     n_checked: int = 20  # counted from frames of cases, too
@@ -110,6 +116,40 @@ and CPU seconds and peak memory are of the process, medians. The pieces are of o
 the file, judging up to the decision, and keeping tables and files.
 
 {_table(heads, rows)}
+"""
+    return Section(findings, text)
+
+
+def on_webhook(sizes: Sizes, folder: Path, demo: Path | None) -> Section:
+    """How long CI waits for an answer, with `evalpipe up` on a copy of the demo's home."""
+    if demo is None:
+        return Section([], "\n## By webhook\n\nNot measured: it needs a demo home (--demo DIR).\n")
+    home = folder / "webhook"
+    shutil.copytree(demo, home)
+    n_cases = 1_000
+    found = waited(home, n=sizes.n_asked, n_launches=sizes.n_launches, n_cases=n_cases)
+    claims = {
+        "webhook to verdict": (found.alone, None, None),
+        "webhook to verdict, another gate under way": (found.beside_another, 1.5, 5.0),
+        "GraphQL launch to verdict": (found.through_graphql, 8.0, None),
+    }
+    findings, rows = [], []
+    for claim, (seconds, most_at_median, most_at_p95) in claims.items():
+        median, p95 = np.quantile(seconds, (0.5, 0.95))
+        figures = {"median": (median, most_at_median), "p95": (p95, most_at_p95)}
+        rows.append([claim, str(len(seconds)), *(f"{figure:.2f}" for figure, _ in figures.values())])
+        findings += [
+            _at_most(f"{claim}, {name}", f"{figure:.2f} s", f"{most:g} s", float(figure) / most)
+            for name, (figure, most) in figures.items()
+            if most is not None
+        ]
+    text = f"""
+## By webhook
+
+From `POST /gate?wait=1` to the answer, and from the launch through Dagster's webserver to the end of the run: {n_cases:,}
+cases and the evaluators of the demo, `evalpipe up` with Dagster's daemon on the same machine.
+
+{_table(["way", "gates", "median s", "p95 s"], rows)}
 """
     return Section(findings, text)
 

@@ -1,17 +1,13 @@
 """How long CI waits: from POST /gate to the verdict, through the Dagster job, with Dagster's daemon running.
 
-    cp -r data /tmp/home && python -m evalpipe_tests.bench_gate.webhook --home /tmp/home
-
-HOME is a copy of a demo home, and is written to. It starts `evalpipe up` on it: receivers, workers, Dagster's webserver
-and its daemon. So many gates are asked one after another, once with the server to itself and once with another gate
-under way all the time; then the same is launched through Dagster's webserver.
+`evalpipe up` runs on a copy of a demo home: receivers, workers, Dagster's webserver and its daemon. Gates are asked one
+after another, once with the server to itself and once with another gate under way all the time; then the same is
+launched through Dagster's webserver.
 """
 
-import argparse
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -19,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -35,21 +31,24 @@ _LAUNCH = """mutation($p: ExecutionParams!) { launchRun(executionParams: $p) { _
 _LOOK = "query($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status } } }"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--n", type=int, default=40, help="gates of each kind")
-    parser.add_argument("--cases", type=int, default=1_000, help="of each gate")
-    parser.add_argument("--graphql", type=int, default=10, help="launches through Dagster's webserver")
-    asked = parser.parse_args()
-    lines = sorted((asked.home / "demo").glob("cases-*.jsonl"))[-1].read_text(encoding="utf-8").splitlines()
-    with _up(asked.home):
-        _tell("quiet", [_posted(lines, asked.cases, n) for n in range(asked.n)])
-        with _another_under_way(lines, asked.cases):
-            _tell("beside another gate", [_posted(lines, asked.cases, 10_000 + n) for n in range(asked.n)])
-        if asked.graphql:
-            path = asked.home.absolute() / "bench-cases.jsonl"
-            _tell("GraphQL", [_launched(path, _cases(lines, asked.cases, 0)) for _ in range(asked.graphql)])
+class Waited(NamedTuple):
+    """Seconds from each question to its verdict."""
+
+    alone: list[float]
+    beside_another: list[float]
+    through_graphql: list[float]
+
+
+def waited(home: Path, *, n: int, n_launches: int, n_cases: int) -> Waited:
+    """Ask `n` gates of each kind, each of `n_cases` that were never judged before; `home` is written to."""
+    lines = sorted((home / "demo").glob("cases-*.jsonl"))[-1].read_text(encoding="utf-8").splitlines()
+    path = home.absolute() / "bench-cases.jsonl"
+    with _up(home):
+        alone = [_posted(lines, n_cases, salt) for salt in range(n)]
+        with _another_under_way(lines, n_cases):
+            beside = [_posted(lines, n_cases, 10_000 + salt) for salt in range(n)]
+        launched = [_launched(path, _cases(lines, n_cases, 0)) for _ in range(n_launches)]
+    return Waited(alone, beside, launched)
 
 
 def _cases(lines: list[str], n: int, salt: int) -> list[dict[str, Any]]:
@@ -133,16 +132,3 @@ def _is_up(url: str) -> bool:
         return httpx.get(url, timeout=5).status_code == 200
     except httpx.HTTPError:
         return False
-
-
-def _tell(name: str, seconds: list[float]) -> None:
-    ordered = sorted(seconds)
-    p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
-    load = os.getloadavg()[0]
-    median = statistics.median(ordered)
-    sys.stdout.write(f"{name}: n {len(ordered)}, median {median:.2f} s, p95 {p95:.2f} s, load {load:.1f}\n")
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()
