@@ -146,8 +146,8 @@ def on_webhook(sizes: Sizes, folder: Path, demo: Path | None) -> Section:
     text = f"""
 ## By webhook
 
-From `POST /gate?wait=1` to the answer, and from the launch through Dagster's webserver to the end of the run: {n_cases:,}
-cases and the evaluators of the demo, `evalpipe up` with Dagster's daemon on the same machine.
+From `POST /gate?wait=1` to the answer, and from the launch through Dagster's webserver to the end of the run:
+{n_cases:,} cases and the evaluators of the demo, `evalpipe up` with Dagster's daemon on the same machine.
 
 {_table(["way", "gates", "median s", "p95 s"], rows)}
 """
