@@ -51,8 +51,8 @@ def gated_home(root: Path) -> Home:
     return home
 
 
-def body_of(**question: Any) -> bytes:
-    return json.dumps({"sent_at": int(time.time()), **question}).encode()
+def body_of(now: float | None = None, **question: Any) -> bytes:
+    return json.dumps({"sent_at": int(time.time() if now is None else now), **question}).encode()
 
 
 def hub(body: bytes, secret: str = SECRET) -> dict[str, str]:
