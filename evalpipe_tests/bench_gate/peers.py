@@ -121,6 +121,8 @@ def _promptfoo(place: Path, peers: Path | None, outputs: list[str]) -> tuple[Ran
         "PROMPTFOO_DISABLE_TELEMETRY": "1",
         "PROMPTFOO_DISABLE_UPDATE": "1",
         "LOG_LEVEL": "error",
+        "PROMPTFOO_DISABLE_DEBUG_LOG": "1",  # its log files cost time, and now and then end it with an error
+        "PROMPTFOO_DISABLE_ERROR_LOG": "1",
         "PROMPTFOO_CONFIG_DIR": str(place),
     }
     ran = run([*command, *options], place, env)
