@@ -20,6 +20,7 @@ ROOMS = (
     "settings",
     "tables",
     "files",
+    "garbage",
     "outgoing",
     "pages",
     "redaction",

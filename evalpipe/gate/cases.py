@@ -4,10 +4,8 @@ What a case is stands in case_json.py, how lines and rows are read in case_lines
 case_spans.py. Judging cases is in judge.py; what CI replays against a new release is in replay.py.
 """
 
-import gc
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars as pl
 
 from evalpipe.errors import InputError
+from evalpipe.garbage import without_collection
 from evalpipe.gate.case_json import Case, NoCaseError, case_of, sorted_json, trace_rows
 from evalpipe.gate.case_lines import Numbered, csv_rows, json_lines
 from evalpipe.ids import content_hash
@@ -143,7 +142,7 @@ def _of_lines(documents: Iterator[Numbered]) -> Cases:
     traces, about = [TRACES.empty()], [pl.DataFrame(schema=ABOUT)]
     refused: list[Refused] = []
     ids = _Ids()
-    with _no_collection():
+    with without_collection():
         while chunk := list(islice(documents, _CHUNK_CASES)):
             cases: list[Case] = []
             names: list[str] = []
@@ -163,18 +162,6 @@ def _of_lines(documents: Iterator[Numbered]) -> Cases:
                 traces.append(trace_rows(cases, names))
                 about.append(_about(names, lines, [case.issue_ids for case in cases]))
     return Cases(pl.concat(traces), pl.concat(about), tuple(refused))
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Without the collector of reference cycles, which documents have not: looking takes as long as reading."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _of_spans(stream: Stream, path: Path, reading: "Reading | None") -> Cases:

@@ -4,15 +4,14 @@ traces/conventions.py's question; whether a span is a span is answered here, and
 Many protobuf spans are read in bulk (protobuf_bulk.py); JSON, few spans and whatever is unusual, one at a time.
 """
 
-import gc
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 import orjson
 import polars as pl
 
+from evalpipe.garbage import without_collection
 from evalpipe.otlp.columns import MAX_UNIX_NS, Columns, Outline, Place, Promotion, is_hex, problem_of
 from evalpipe.otlp.json_form import json_ids, json_spans, json_summary
 from evalpipe.otlp.payload import Payload, Refused
@@ -51,7 +50,7 @@ def decode(payloads: Iterable[Payload | Refused], promotion: Promotion = _NOTHIN
     """
     frames: list[pl.DataFrame] = []
     refused: list[Refused] = []
-    with _without_garbage_collection():
+    with without_collection():
         for batch in _batches(payloads):
             decoded = _decoded(batch, promotion)
             frames.append(decoded.spans)
@@ -160,15 +159,3 @@ def _shown(content: Any) -> bytes | None:
         return orjson.dumps(content)
     except TypeError:
         return None  # It nests deeper than JSON is written; the segment keeps it.
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Nothing here is circular, and collecting over millions of live strings triples the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from evalpipe.errors import InputError, StateError
@@ -10,9 +9,10 @@ from evalpipe.gate.on_lake import gate, regression_cases
 from evalpipe.gate.request import GateRequest
 from evalpipe.lake.store import Lake
 from evalpipe.settings import RedactionSettings, Settings
-from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, GATE_RUNS, ISSUES, LABELS, REJECTIONS, TRACES
+from evalpipe.tables import GATE_RUNS, LABELS, REJECTIONS, TRACES
 from evalpipe_tests.evaluators.made import trace_id, traces, transcript
-from evalpipe_tests.gate.made import NOW, case_file, flags, issues, suite
+from evalpipe_tests.gate.made import NOW, case_file, flags
+from evalpipe_tests.gate.small_home import small_home
 from evalpipe_tests.gate.test_replay import labels
 
 GOOD = {"input": "Where is it?", "output": "In Bern."}
@@ -21,19 +21,7 @@ GOOD = {"input": "Where is it?", "output": "In Bern."}
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     """One evaluator that blocks."""
-    rows = suite(flags(1, "sorry"))
-    made = {"status": "active", "n_positives": 20, "n_negatives": 20, "labels_fingerprint": 1, "reason": "made"}
-    measured = {"split": "held_out", "fp": 0, "tn": 20, "n_faults": 0, "mcc_upper": 1.0, "confidence": 0.9}
-    measured |= {"n_sessions": 40, "labels_fingerprint": 1}
-    lake = Lake(tmp_path / "lake")
-    for table, literals, time in (
-        (EVALUATORS, made, "created_at"),
-        (EVALUATOR_QUALITY, measured, "measured_at"),
-    ):
-        columns = {name: pl.lit(value) for name, value in literals.items()}
-        lake.append_new(table, table.conform(rows.with_columns(**columns, **{time: pl.lit(NOW)})))
-    lake.append_new(ISSUES, issues(rows))
-    return lake
+    return small_home(tmp_path / "home", flags(1, "sorry")).lake
 
 
 def ask(lake: Lake, folder: Path, request: GateRequest, **stages: object):

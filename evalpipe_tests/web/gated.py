@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import polars as pl
 
 from evalpipe.home import Home
-from evalpipe.settings import Settings
-from evalpipe.tables import EVALUATOR_QUALITY, EVALUATORS, ISSUES
-from evalpipe_tests.gate.made import NOW, flags, issues, suite
+from evalpipe_tests.gate.made import flags
+from evalpipe_tests.gate.small_home import small_home
 
 SECRET = "a secret of the tests"
 JSON = {"content-type": "application/json"}
@@ -23,32 +21,8 @@ BAD = [{"id": f"b{i}", "input": "q", "output": "as an AI I cannot"} for i in ran
 
 
 def gated_home(root: Path) -> Home:
-    """An answer that says `as an AI` fails; its evaluator found all 20 annotated failures and flagged nothing else."""
-    home = Home(Settings(home=root))
-    artifact = flags(1, "as an AI")
-    rows = suite(artifact).with_columns(
-        status=pl.lit("active"),
-        n_positives=pl.lit(20),
-        n_negatives=pl.lit(80),
-        labels_fingerprint=pl.lit(1),
-        created_at=pl.lit(NOW),
-        reason=pl.lit("made for the tests"),
-    )
-    measured = rows.select(
-        *("evaluator_id", "version", "issue_id", "kind", "mcc", "mcc_lower", "tp", "fn", "labels_fingerprint"),
-        measured_at=pl.lit(NOW),
-        split=pl.lit("held_out"),
-        fp=pl.lit(0),
-        tn=pl.lit(80),
-        n_faults=pl.lit(0),
-        mcc_upper=pl.lit(1.0),
-        confidence=pl.lit(0.9),
-        n_sessions=pl.lit(100),
-    )
-    home.lake.append_new(EVALUATORS, EVALUATORS.conform(rows))
-    home.lake.append_new(EVALUATOR_QUALITY, EVALUATOR_QUALITY.conform(measured))
-    home.lake.append_new(ISSUES, issues(rows))
-    return home
+    """An answer that says `as an AI` fails."""
+    return small_home(root, flags(1, "as an AI"))
 
 
 def body_of(now: float | None = None, **question: Any) -> bytes:
