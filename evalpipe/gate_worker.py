@@ -69,6 +69,7 @@ def judged(
     """
     from evalpipe.dagster_home import PROCESS_TAG
     from evalpipe.defs.retries import NEVER_STARTED_AGAIN
+    from evalpipe.errors import EvalpipeError
     from evalpipe.materialise import LOCATION
 
     question = task["question"]
@@ -102,7 +103,7 @@ def judged(
             chain.append(error)
             error = error.cause
         if chain:
-            told = next((one for one in chain if _is_ours(one.cls_name or "")), chain[-1])
+            told = next((one for one in chain if _is_a(one.cls_name or "", EvalpipeError)), chain[-1])
             return about | _not_decided(told.cls_name or "", told.message.strip())
     return about | {"kind": "broken", "message": f"the run failed and does not say why; see run {run.run_id}"}
 
@@ -120,19 +121,19 @@ def _decided(home: "Home", gate_id: str) -> dict[str, Any]:
 def _not_decided(class_name: str, message: str) -> dict[str, Any]:
     from evalpipe import errors
 
-    kind = getattr(errors, class_name, None)
-    is_refused = isinstance(kind, type) and issubclass(kind, errors.InputError | errors.StateError)
-    is_ours = class_name in ("LakeConflictError", "JournalError", "SettingsError", "ArtifactError")
+    is_refused = _is_a(class_name, errors.InputError) or _is_a(class_name, errors.StateError)
+    is_our_fault = class_name in ("LakeConflictError", "JournalError", "SettingsError", "ArtifactError")
     # Its class comes first in what Dagster keeps of an error.
     words = message.removeprefix(f"evalpipe.errors.{class_name}: ")
-    return {"kind": "refused" if is_refused and not is_ours else "broken", "message": words}
+    return {"kind": "refused" if is_refused and not is_our_fault else "broken", "message": words}
 
 
-def _is_ours(class_name: str) -> bool:
+def _is_a(class_name: str, parent: type[Exception]) -> bool:
+    """Whether one of our errors is called so and is such a one; Dagster keeps of an error the name alone."""
     from evalpipe import errors
 
     kind = getattr(errors, class_name, None)
-    return isinstance(kind, type) and issubclass(kind, errors.EvalpipeError)
+    return isinstance(kind, type) and issubclass(kind, parent)
 
 
 def _replying(act: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -3,16 +3,17 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from evalpipe_tests.loopback import serving
 
 
 class Webhook:
     """`answers` are the next statuses, the last of which is given for ever; without any it takes everything."""
 
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/hooks/s3cret-token"
+    def __init__(self, url: str) -> None:
+        self.url = f"{url}/hooks/s3cret-token"
         self.answers: list[int] = []
         self.asked: list[dict[str, Any]] = []
         self.taken: list[dict[str, Any]] = []
@@ -42,10 +43,6 @@ def webhook() -> Iterator[Webhook]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        hook = Webhook(server.server_port)
-        thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
+    with serving(Handler) as url:
+        hook = Webhook(url)
         yield hook
-        server.shutdown()
-        thread.join()

@@ -226,9 +226,7 @@ def _github_reporter(settings: "GithubSettings", base_url: str | None) -> "Calla
         reported = report(decision.decision, decision.headline, context, settings, markdown=text)
         for problem in reported.problems:
             warn(problem)
-        said = ["status set"] if reported.is_status_set else []
-        said += [f"comment {reported.comment}"] if reported.comment else []
-        if said:
-            err.print(Text(f"told GitHub of {context}: {', '.join(said)}"))
+        if reported.taken:
+            err.print(Text(f"told GitHub of {context}: {', '.join(reported.taken)}"))
 
     return tell_github

@@ -139,7 +139,7 @@ def turns(runs: Sequence[EvaluatorRun], cases: pl.DataFrame, before: pl.DataFram
         number = place[run.evaluator_id]
         is_both = (now[number] != _SILENT) & (then[number] != _SILENT)
         if run.n_own is not None:
-            is_both &= pairs.select(pl.col("issue_ids").list.contains(run.issue_id)).to_series().to_numpy()
+            is_both &= pairs.select(is_own(run)).to_series().to_numpy()
         fails_now, fails_then = now[number][is_both] == _FAILED, then[number][is_both] == _FAILED
         if len(fails_now):
             net = np.bincount(unit[is_both], weights=fails_now.astype(np.float64) - fails_then)

@@ -78,6 +78,12 @@ class Reported(NamedTuple):
     comment: Literal["created", "updated"] | None
     problems: tuple[str, ...] = ()
 
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """What GitHub took, in words."""
+        status = ("status set",) if self.is_status_set else ()
+        return (*status, f"comment {self.comment}") if self.comment else status
+
 
 def context_from(environ: Mapping[str, str]) -> GithubContext | None:
     """What GitHub Actions says of its run; None elsewhere.

@@ -82,20 +82,20 @@ def feature_frame(
     evidence = []
     for number, part in enumerate(parts):
         evidence.append(pl.col(f"evidence_{number}").fill_null([]))
-        known = [name for name in part.columns if name in features.columns and name != "trace_id"]
-        features = features.join(part.drop(known).rename({"evidence": f"evidence_{number}"}), on="trace_id", how="left")
+        features = features.join(part.rename({"evidence": f"evidence_{number}"}), on="trace_id", how="left")
     absent = {name: value for name, value in _ABSENT.items() if name in features.columns}
     features = features.with_columns(pl.col(name).fill_null(value) for name, value in absent.items())
-    features = features.join(_sessions(today, earlier), on="session_key", how="left").sort(
-        "session_key", "start_unix_ns", "trace_id"
+    so_far = [each for each in _session_so_far() if numbers is None or each.meta.output_name() in numbers]
+    features = (
+        features.join(_sessions(today, earlier), on="session_key", how="left")
+        .sort("session_key", "start_unix_ns", "trace_id")
+        .with_columns(so_far)
+        .sort("draw", "trace_id")
     )
     if numbers is not None:
-        so_far = _session_so_far() if "n_new_requests" in features.columns else _session_so_far()[1:]
-        return features.with_columns(so_far).sort("draw", "trace_id").select("trace_id", *numbers)
+        return features.select("trace_id", *numbers)
     return TRACE_FEATURES.conform(
         features.with_columns(*(pl.col(name).fill_null([]) for name in _LISTS), evidence=pl.concat_list(evidence))
-        .with_columns(*_session_so_far())
-        .sort("draw", "trace_id")
     )
 
 

@@ -270,9 +270,7 @@ class Desk:
         )
         for problem in reported.problems:
             _logger.warning("gate request %s: %s", entry.id, problem)
-        said = ["status set"] if reported.is_status_set else []
-        said += [f"comment {reported.comment}"] if reported.comment else []
-        return "; ".join((*said, *reported.problems))
+        return "; ".join((*reported.taken, *reported.problems))
 
     def _pause(self, seconds: float) -> None:
         """In a thread of ours: sleep, but not beyond the end of the server. Raises _EndingError."""

@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
+
+from evalpipe_tests.loopback import serving
 
 KEY = "k3y of the $pipeline"
 GATE = "0123456789abcdef0123456789abcdef"
@@ -100,10 +101,6 @@ def gate_server() -> Iterator[GateServer]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        served = GateServer(f"http://127.0.0.1:{server.server_port}")
-        thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
+    with serving(Handler) as url:
+        served = GateServer(url)
         yield served
-        server.shutdown()
-        thread.join()

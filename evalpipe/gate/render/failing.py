@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from evalpipe.gate.baseline import is_own
 from evalpipe.gate.decide import EvaluatorResult
 from evalpipe.gate.judge import GateOutcome
 
@@ -23,13 +24,11 @@ def failing(outcome: GateOutcome, result: EvaluatorResult) -> pl.DataFrame:
 
 
 def _told(outcome: GateOutcome, result: EvaluatorResult, said: pl.DataFrame) -> pl.DataFrame:
-    run = result.run
-    is_counted = pl.lit(True) if run.n_own is None else pl.col("issue_ids").list.contains(run.issue_id)
     return (
         said.select("outcome", "score", "explanation", case_id="trace_id")
         .join(outcome.cases.select("case_id", "line"), on="case_id", how="left")
         .join(outcome.about.select("issue_ids", case_id="trace_id"), on="case_id", how="left")
-        .with_columns(is_counted=is_counted.fill_null(False))
+        .with_columns(is_counted=is_own(result.run).fill_null(False))
         .sort(~pl.col("is_counted"), "line", "case_id", nulls_last=True)
         .select("case_id", "line", "outcome", "score", "explanation", "is_counted")
     )
